@@ -1,0 +1,239 @@
+"""Value types that every room shares: clips, frames, prompts and masks.
+
+Shapes are written in the order of the axes: H rows, W columns, O objects. Coordinates are pixels of the picture
+as displayed (after rotation and pixel aspect), x to the right and y down, with the origin in the outer corner
+of the top left pixel, whose centre is at (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+Float32Array = npt.NDArray[np.float32]
+ImageArray = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class ColorTags:
+    """How a stream's numbers map to colour, by FFmpeg's names (`bt709`, `smpte170m`, ...); None is unspecified.
+
+    Attributes:
+        primaries: chromaticities of the primaries (`bt709`, `bt2020`, ...).
+        transfer: transfer characteristic (`bt709`, `arib-std-b67` for HLG, `smpte2084` for PQ, ...).
+        matrix: YUV matrix (`bt709`, `smpte170m`, `bt470bg`, `bt2020nc`, ...).
+        range: `tv` (limited) or `pc` (full).
+    """
+
+    primaries: str | None = None
+    transfer: str | None = None
+    matrix: str | None = None
+    range: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """One sound stream of a clip.
+
+    Attributes:
+        codec: FFmpeg's codec name (`aac`, `opus`, `pcm_s16le`, ...).
+        sample_rate: samples a second.
+        channels: number of channels.
+    """
+
+    codec: str
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClipInfo:
+    """What the reader sees of a clip; sizes are as displayed, after rotation and pixel aspect.
+
+    Attributes:
+        path: the file or folder, as given.
+        width: columns of a displayed frame.
+        height: rows of a displayed frame.
+        coded_width: columns as stored.
+        coded_height: rows as stored.
+        rotation: clockwise degrees applied for display: 0, 90, 180 or 270.
+        pixel_aspect: width of a stored pixel over its height.
+        rate: average frame rate, frames a second; None where unknown.
+        variable_rate: True where frame durations differ; None where it was not determined.
+        time_base: seconds of one tick of `Frame.pts`.
+        start_seconds: presentation time of the first frame.
+        duration_seconds: length; None where unknown.
+        frames: number of frames as the header or the index tells, or an estimate; None where unknown.
+        codec: FFmpeg's name of the video codec (`h264`, ...), or the image format of a folder.
+        pixel_format: FFmpeg's name of the stored pixel format (`yuv420p10le`, ...).
+        bit_depth: bits of a stored component.
+        interlaced: True where the stream is interlaced; frames are then deinterlaced.
+        has_alpha: True where the stream carries an alpha plane (which reading leaves out).
+        color: the stream's colour tags.
+        audio: the sound streams, in order.
+        container: FFmpeg's name of the container format, or `images`.
+    """
+
+    path: str
+    width: int
+    height: int
+    coded_width: int
+    coded_height: int
+    rotation: int = 0
+    pixel_aspect: Fraction = Fraction(1)
+    rate: Fraction | None = None
+    variable_rate: bool | None = None
+    time_base: Fraction = Fraction(1, 1000)
+    start_seconds: Fraction = Fraction(0)
+    duration_seconds: Fraction | None = None
+    frames: int | None = None
+    codec: str = ""
+    pixel_format: str = ""
+    bit_depth: int = 8
+    interlaced: bool = False
+    has_alpha: bool = False
+    color: ColorTags = ColorTags()
+    audio: tuple[AudioInfo, ...] = ()
+    container: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture with its place in time.
+
+    Attributes:
+        index: position in the clip, counted from 0 in presentation order.
+        pts: presentation time in ticks of `time_base`.
+        time_base: seconds of one tick.
+        image: (H, W, 3) RGB as displayed; (H, W, 4) with straight alpha or (H, W) grey for outputs. uint8 in
+            0..255, or uint16 in 0..65535 for sources of more than 8 bits. Values keep the clip's transfer
+            characteristic; only matrix and range are undone.
+        duration: how long the frame is shown, in ticks; None where unknown.
+    """
+
+    index: int
+    pts: int
+    time_base: Fraction
+    image: ImageArray
+    duration: int | None = None
+
+    @property
+    def pts_seconds(self) -> Fraction:
+        """Presentation time in seconds, exact."""
+        return self.pts * self.time_base
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.image.shape[1])
+
+    @property
+    def image8(self) -> UInt8Array:
+        """`image` as uint8 in 0..255; deep values are rounded."""
+        if self.image.dtype == np.uint8:
+            return self.image  # type: ignore[return-value]
+        return ((self.image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+    def with_image(self, image: ImageArray) -> Frame:
+        """The same place in time with another picture."""
+        return replace(self, image=image)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class At:
+    """Which object a prompt names and when.
+
+    Attributes:
+        name: the object's name.
+        frame: index of the frame; None with `seconds` None is the first frame that is tracked.
+        seconds: time instead of an index: the first frame at or after it.
+    """
+
+    name: str = "1"
+    frame: int | None = None
+    seconds: Fraction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point(At):
+    """A click at (x, y) in displayed pixels; `positive` is False for a click on what is not the object."""
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Box(At):
+    """A box around the object, corners (x0, y0) top left and (x1, y1) bottom right, in displayed pixels."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask(At):
+    """The object's mask: (H, W) bool of the displayed size."""
+
+    mask: BoolArray
+
+
+Prompt = Point | Box | Mask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectMasks:
+    """The masks of all objects in one frame.
+
+    Attributes:
+        index: the frame's position in the clip.
+        pts: presentation time in ticks of `time_base`.
+        time_base: seconds of one tick.
+        names: the objects' names, in the order of axis O; the same in every frame of a run.
+        masks: (O, H, W) bool, at the clip's displayed size. An absent object's mask is empty.
+        scores: (O,) float32 in 0..1: the probability that the object is visible (0 before its first prompt).
+        present: (O,) bool: the object is visible and has a mask.
+        seeded: (O,) bool: the object has had its first prompt.
+    """
+
+    index: int
+    pts: int
+    time_base: Fraction
+    names: tuple[str, ...]
+    masks: BoolArray
+    scores: Float32Array
+    present: BoolArray
+    seeded: BoolArray
+
+    @property
+    def pts_seconds(self) -> Fraction:
+        """Presentation time in seconds, exact."""
+        return self.pts * self.time_base
+
+    def union(self) -> BoolArray:
+        """(H, W) bool: where any object is."""
+        return np.logical_or.reduce(self.masks, axis=0)
+
+    def only(self, names: tuple[str, ...]) -> ObjectMasks:
+        """The named objects alone, in their order here."""
+        keep = [i for i, name in enumerate(self.names) if name in names]
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in keep),
+            masks=self.masks[keep],
+            scores=self.scores[keep],
+            present=self.present[keep],
+            seeded=self.seeded[keep],
+        )
