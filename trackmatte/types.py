@@ -13,6 +13,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from trackmatte.errors import UsageError
+
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 Float32Array = npt.NDArray[np.float32]
@@ -147,6 +149,37 @@ class Frame:
     def with_image(self, image: ImageArray) -> Frame:
         """The same place in time with another picture."""
         return replace(self, image=image)
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A place in a clip: a frame index, or seconds (the first frame at or after that presentation time)."""
+
+    frame: int | None = None
+    seconds: Fraction | None = None
+
+    def reached(self, frame: Frame) -> bool:
+        """Whether `frame` is at or after this time."""
+        if self.seconds is not None:
+            return frame.pts_seconds >= self.seconds
+        return frame.index >= (self.frame or 0)
+
+    def __str__(self) -> str:
+        return f"{float(self.seconds):g}s" if self.seconds is not None else f"frame {self.frame}"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The part of a clip to work on: from `start` (included) up to `end` (left out); None is open."""
+
+    start: Time | None = None
+    end: Time | None = None
+
+    def __post_init__(self) -> None:
+        for value in ("frame", "seconds"):
+            first, last = getattr(self.start, value, None), getattr(self.end, value, None)
+            if first is not None and last is not None and last <= first:
+                raise UsageError(f"the end ({self.end}) is not after the start ({self.start}); give an end after the start")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

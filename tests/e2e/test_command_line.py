@@ -1,0 +1,71 @@
+"""What the commands print."""
+
+import json
+import subprocess
+import sys
+
+from tests.assets.make_assets import make_clip
+
+
+def test_help_does_not_import_what_is_slow(trackmatte):
+    help_text = trackmatte("--help")
+    assert help_text.returncode == 0
+    for command in ("track", "render", "probe", "models", "evaluate"):
+        assert command in help_text.stdout
+    code = (
+        "import sys, trackmatte.cli as cli\n"
+        "try: cli.main(['track', '--help'])\n"
+        "except SystemExit: sys.exit(' '.join({'torch', 'cv2', 'av', 'rich'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_help_of_render_names_every_effect(trackmatte):
+    from trackmatte.render.effects import EFFECTS
+
+    text = trackmatte("track", "--help").stdout
+    for name in EFFECTS:
+        assert name in text
+
+
+def test_probe(trackmatte, sample):
+    facts = json.loads(trackmatte("probe", sample, "--json").stdout)
+    assert (facts["width"], facts["height"], facts["frames"], facts["rotation"]) == (1280, 720, 132, 0)
+    assert facts["audio"][0]["codec"] == "aac"
+    assert facts["rate"] == 25
+    assert facts["variable_rate"] is False
+    text = trackmatte("probe", sample).stdout
+    assert "1280x720" in text
+    assert "25.000 fps, constant" in text
+
+
+def test_models(trackmatte):
+    for arguments in (["models"], ["models", "list"]):
+        text = trackmatte(*arguments).stdout
+        for name in ("nano", "sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large", "sam2-tiny", "sam2-large"):
+            assert name in text
+
+
+def test_quiet_says_nothing(trackmatte, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=3, size=(96, 64))
+    result = trackmatte("track", clip, "--box", "10,10,40,40", "--matte", tmp_path / "m.mp4", "--quiet")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_evaluate(trackmatte, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    for folder, shift in (("truth", 0), ("prediction", 8)):
+        (tmp_path / folder).mkdir()
+        for index in range(5):
+            mask = np.zeros((60, 80), np.uint8)
+            mask[10:26, 10 + shift : 26 + shift] = 1
+            Image.fromarray(mask, "L").save(tmp_path / folder / f"{index:05d}.png")
+    arguments = ["evaluate", "--prediction", tmp_path / "prediction", "--truth", tmp_path / "truth"]
+    scores = json.loads(trackmatte(*arguments, "--json").stdout)
+    assert scores["frames"] == 3
+    assert abs(scores["J"] - 100 / 3) < 0.01
+    assert abs(scores["J&F"] - (scores["J"] + scores["F"]) / 2) < 1e-9
+    assert f"{scores['J']:.1f}" in trackmatte(*arguments).stdout

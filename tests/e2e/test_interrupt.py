@@ -1,0 +1,40 @@
+"""Ctrl-C and SIGTERM end a run promptly, with the right code and no stray file."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.assets.make_assets import make_clip
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(tmp_path, number, code):
+    clip = make_clip(tmp_path / "clip.mp4", frames=600, size=(320, 240), audio="aac")
+    out = tmp_path / "out"
+    out.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trackmatte", "track", str(clip), "--box", "40,40,160,160"]
+        + ["--matte", str(out / "m.mp4"), "--masks", str(out / "t.jsonl"), "--masks", str(out / "png")]
+        + ["--alpha", str(out / "a.mov"), "--render", "blur", str(out / "r.mp4")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(path.stat().st_size > 2000 for path in out.rglob("*t.jsonl*")):
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, "the run ended before it could be interrupted"
+    process.send_signal(number)
+    sent = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - sent < 20
+    assert process.returncode == code, errors
+    assert "Traceback" not in errors
+    assert not list(out.iterdir())

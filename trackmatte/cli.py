@@ -1,0 +1,306 @@
+"""The command line: `trackmatte track | render | probe | models | evaluate`.
+
+Only what a command needs is imported, inside it: `--help` answers without torch.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from trackmatte.errors import TrackmatteError, UsageError
+
+if TYPE_CHECKING:
+    from trackmatte.outputs import OutputRequest
+    from trackmatte.types import Prompt, Range, Time
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EFFECTS = (
+    "overlay outline blur pixelate grayscale fill cutout blur-background pixelate-background grayscale-background "
+    "fill-background:#00ff00 replace-background:IMAGE"
+)
+
+
+def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several option decorators as one, applied so that they show in the order given."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+seed_options = together(
+    click.option("--point", "points", multiple=True, metavar="[NAME[@TIME]=]X,Y", help="A click on the object."),
+    click.option(
+        "--negative", "negatives", multiple=True, metavar="[NAME[@TIME]=]X,Y", help="A click on what is not the object."
+    ),
+    click.option("--box", "boxes", multiple=True, metavar="[NAME[@TIME]=]X0,Y0,X1,Y1", help="A box around the object."),
+    click.option(
+        "--mask",
+        "masks",
+        multiple=True,
+        metavar="[NAME[@TIME]=]FILE",
+        help="An image, non-zero is the object; without NAME, an indexed PNG seeds one object for each index.",
+    ),
+    click.option(
+        "--prompts", "prompt_files", multiple=True, metavar="FILE.json", help="The same as data.", type=click.Path()
+    ),
+)
+output_options = together(
+    click.option(
+        "--masks", "mask_outputs", multiple=True, metavar="DIR|FILE.jsonl|FILE.json",
+        help="Indexed PNGs (DAVIS palette), native tracks, or COCO / YouTube-VIS RLE.",
+    ),  # fmt: skip
+    click.option(
+        "--matte", "mattes", multiple=True, metavar="FILE|DIR",
+        help="White object on black: .mp4 .mov .mkv .webm, or a folder of 8-bit PNGs.",
+    ),  # fmt: skip
+    click.option(
+        "--alpha", "alphas", multiple=True, metavar="FILE|DIR",
+        help="Straight alpha: .mov ProRes 4444, .webm VP9, .mkv FFV1 (lossless), or a folder of RGBA PNGs.",
+    ),  # fmt: skip
+    click.option(
+        "--render", "renders", multiple=True, nargs=2, metavar="EFFECT[:ARG] FILE", help=f"Effects: {EFFECTS}."
+    ),
+    click.option("--only", multiple=True, metavar="NAME", help="Objects that the outputs show; default all."),
+    click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
+)
+reading_options = together(
+    click.option(
+        "--backend", type=click.Choice(["av", "decord", "ffmpeg"]), default="av", show_default=True, help="What decodes."
+    ),
+    click.option(
+        "--damaged", type=click.Choice(["stop", "keep"]), default="stop", show_default=True,
+        help="At damage: stop with exit 3, or finish with what decodes and say so.",
+    ),  # fmt: skip
+    click.option("--rate", metavar="N", help="Frames a second of a folder of images (24, 30000/1001); default 24."),
+)
+reporting_options = together(
+    click.option("--quiet", is_flag=True, help="No progress and no summary."),
+    click.option("--json", "as_json", is_flag=True, help="The summary, as one JSON object, is all that goes to stdout."),
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="trackmatte")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Name an object once in a clip and get it back as masks, a matte, an alpha video or a rendered video."""
+
+
+@cli.command()
+@click.argument("clip", type=click.Path())
+@seed_options
+@output_options
+@click.option("--model", default="nano", show_default=True, metavar="NAME", help="See `trackmatte models`.")
+@click.option("--checkpoint", metavar="FILE", type=click.Path(), help="Weights to use instead of the model's own.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
+@click.option("--compile/--no-compile", "compile_", default=False, help="Compile the network (slow start, faster frames).")
+@click.option("--start", metavar="TIME", help="Where to begin: a frame index (48) or seconds (1.6s).")
+@click.option("--end", metavar="TIME", help="Where to end; that frame is left out.")
+@reading_options
+@reporting_options
+def track(
+    clip: str,
+    points: Sequence[str],
+    negatives: Sequence[str],
+    boxes: Sequence[str],
+    masks: Sequence[str],
+    prompt_files: Sequence[str],
+    model: str,
+    checkpoint: str | None,
+    device: str,
+    precision: str,
+    compile_: bool,
+    start: str | None,
+    end: str | None,
+    **options: Any,
+) -> None:
+    """Track the objects that the seeds name through CLIP (a video or a folder of images) and write the outputs.
+
+    NAME is an object's name (default "1"); TIME is a frame index (48) or seconds (1.6s), default the first frame.
+    Coordinates are pixels of the picture as displayed. A seed at a later frame adds its object there, or corrects it
+    from there on. However many outputs, the clip is decoded and tracked once.
+    """
+    from trackmatte import runs
+
+    runs.run_track(
+        clip,
+        prompts=_prompts(points, negatives, boxes, masks, prompt_files),
+        span=_range(start, end),
+        outputs=_requests(options),
+        model=runs.ModelOptions(model, checkpoint, device, precision, compile_),
+        options=_run_options(options),
+    )
+
+
+@cli.command()
+@click.argument("clip", type=click.Path())
+@click.option("--tracks", required=True, metavar="FILE.jsonl", type=click.Path(), help="From `track --masks FILE.jsonl`.")
+@output_options
+@reading_options
+@reporting_options
+def render(clip: str, tracks: str, **options: Any) -> None:
+    """Write outputs again from saved tracks, with no model."""
+    from trackmatte import runs
+
+    runs.run_render(clip, tracks=tracks, outputs=_requests(options), options=_run_options(options))
+
+
+@cli.command()
+@click.argument("clip", type=click.Path())
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def probe(clip: str, as_json: bool) -> None:
+    """Say what the reader sees of CLIP: size, rotation, rate, variable or not, colour, frames, audio."""
+    from trackmatte.io.probe import probe as probe_clip
+    from trackmatte.reporting import print_clip
+
+    info = probe_clip(clip)
+    if as_json:
+        click.echo(json.dumps(asdict(info), default=_plain))
+    else:
+        print_clip(info)
+
+
+@cli.group(invoke_without_command=True)
+@click.pass_context
+def models(context: click.Context) -> None:
+    """What models are here, and what can be had."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_models)
+
+
+@models.command("list")
+def list_models() -> None:
+    """List all models, where each comes from and whether it is here."""
+    from trackmatte.reporting import print_models
+
+    print_models()
+
+
+@models.command("download")
+@click.argument("name")
+def download_model(name: str) -> None:
+    """Download the weights of NAME into the cache."""
+    from trackmatte.tracker.weights import download
+
+    click.echo(download(name))
+
+
+@cli.command()
+@click.option("--prediction", required=True, metavar="DIR", type=click.Path(), help="Indexed PNGs, or a folder of such.")
+@click.option("--truth", required=True, metavar="DIR", type=click.Path(), help="The same for the ground truth.")
+@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+def evaluate(prediction: str, truth: str, as_json: bool) -> None:
+    """Region similarity J, contour accuracy F and J&F as DAVIS defines them, in percent."""
+    from trackmatte.evaluation import evaluate as evaluate_folders
+    from trackmatte.reporting import print_evaluation
+
+    evaluation = evaluate_folders(Path(prediction), Path(truth))
+    if as_json:
+        click.echo(json.dumps(evaluation.to_json()))
+    else:
+        print_evaluation(evaluation)
+
+
+def _plain(value: object) -> object:
+    return float(value) if isinstance(value, Fraction) else str(value)
+
+
+def _prompts(
+    points: Sequence[str],
+    negatives: Sequence[str],
+    boxes: Sequence[str],
+    masks: Sequence[str],
+    files: Sequence[str],
+) -> list[Prompt]:
+    from trackmatte import seeds
+    from trackmatte.io.prompts import read_prompts
+
+    prompts: list[Prompt] = [seeds.parse_point(text) for text in points]
+    prompts += [seeds.parse_point(text, positive=False) for text in negatives]
+    prompts += [seeds.parse_box(text) for text in boxes]
+    for text in masks:
+        prompts += seeds.parse_mask(text)
+    for file in files:
+        prompts += read_prompts(Path(file))
+    return prompts
+
+
+def _range(start: str | None, end: str | None) -> Range:
+    from trackmatte.types import Range
+
+    return Range(start=_time(start), end=_time(end))
+
+
+def _time(text: str | None) -> Time | None:
+    from trackmatte.types import Time
+    from trackmatte.seeds import parse_time
+
+    return None if text is None else Time(*parse_time(text))
+
+
+def _requests(options: dict[str, Any]) -> list[OutputRequest]:
+    from trackmatte.outputs import OutputRequest
+
+    requests = [OutputRequest("masks", Path(path)) for path in options.pop("mask_outputs")]
+    requests += [OutputRequest("matte", Path(path)) for path in options.pop("mattes")]
+    requests += [OutputRequest("alpha", Path(path)) for path in options.pop("alphas")]
+    requests += [OutputRequest("render", Path(path), effect) for effect, path in options.pop("renders")]
+    if not requests:
+        raise UsageError("no output: give at least one of --masks, --matte, --alpha, --render")
+    return requests
+
+
+def _run_options(options: dict[str, Any]) -> Any:
+    from trackmatte.runs import RunOptions
+
+    rate = options.pop("rate")
+    try:
+        return RunOptions(**options, rate=None if rate is None else Fraction(rate))
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--rate {rate!r} is not a number of frames a second; give for example 24 or 30000/1001") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits with its code: 0, 2 to 5 by the kind of error, 130 when interrupted."""
+    signal.signal(signal.SIGTERM, _terminate)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = cli.main(arguments, prog_name="trackmatte", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except (TrackmatteError, click.ClickException) as error:
+        if debug:
+            raise
+        code = _report(error)
+    except KeyboardInterrupt:
+        click.echo("trackmatte: interrupted; nothing was written", err=True)
+        code = 130
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, stack: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: outputs that are not complete are removed."""
+    sys.exit(128 + number)
+
+
+def _report(error: TrackmatteError | click.ClickException) -> int:
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    click.echo(f"trackmatte: {' '.join(message.split())}", err=True)
+    return error.exit_code

@@ -1,0 +1,160 @@
+"""Writing a video: pictures and their times, colour tags, sound.
+
+Presentation times come out as they went in. .mp4 and .mov keep the clip's own time base, so that times are equal as
+fractions, at a variable rate too, and a first frame that isn't at zero stays where it was. .mkv and .webm count in
+milliseconds and round each time to the nearest. With `trim` the first frame is at zero and the sound is cut to fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+
+from trackmatte.errors import OutputError
+from trackmatte.io.atomic import PendingOutput, output_errors
+from trackmatte.io.audio import SoundTracks
+from trackmatte.io.encoders import VideoKind, check_suffix, choose_spec
+from trackmatte.io.pictures import PictureEncoder
+from trackmatte.types import ClipInfo, Frame
+
+_LEAST_TIMESCALE = 10_000
+
+
+class VideoWriter:
+    """A video file, written frame by frame.
+
+    Attributes:
+        path: the final name; the file has it from `finish` on.
+        notes: sentences on sound that could not be carried over.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clip: ClipInfo,
+        kind: VideoKind,
+        audio: bool = True,
+        trim: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Checks the name and reserves it.
+
+        Args:
+            path: the output; its suffix chooses container and codec (see `encoders`).
+            clip: the clip that the frames come from: its colour tags and sound are carried over.
+            kind: `color` (frames (H, W, 3)), `matte` ((H, W) uint8) or `alpha` ((H, W, 4), straight).
+            audio: whether sound comes along; a matte never has any.
+            trim: whether the frames are a part of the clip: the first one is then at zero, and the sound is cut to
+                where they begin and end.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            UsageError: the container can't carry this kind, or the output is the clip.
+            OutputError: the file exists or its folder can't be written.
+        """
+        self.path = Path(path)
+        self.notes: list[str] = []
+        self._clip = clip
+        self._kind: VideoKind = kind
+        self._audio = audio and kind != "matte" and bool(clip.audio)
+        self._trim = trim
+        self._container: OutputContainer | None = None
+        self._pictures: PictureEncoder | None = None
+        self._sound: SoundTracks | None = None
+        check_suffix(self.path, kind)
+        self._pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
+
+    def write(self, frame: Frame, /) -> None:
+        """Adds one frame; the first one sets size, depth and time base.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        with self._errors():
+            if self._pictures is None:
+                self._pictures = self._open(frame)
+            self._mux(self._pictures.encode(frame))
+
+    def finish(self) -> None:
+        """Writes what is left and gives the file its name.
+
+        Raises:
+            OutputError: the file can't be written, or there was no frame.
+        """
+        if self._pictures is None:
+            raise OutputError(f"can't write {self.path}: there was no frame")
+        with self._errors():
+            self._mux(self._pictures.flush())
+            if self._sound is not None:
+                self._sound.finish(self._pictures.end if self._trim else None)
+            self._close()
+        self._pending.commit()
+
+    def abort(self) -> None:
+        """Gives the file up; what stood under its name stays."""
+        self._pending.discard()  # before closing, so that the muxer doesn't polish a file that nobody gets
+        with contextlib.suppress(av.FFmpegError, OSError):
+            self._close()
+        self._pending.discard()
+
+    def _open(self, frame: Frame) -> PictureEncoder:
+        """Opens the container with the encoder and the sound that fit the first frame."""
+        deep = frame.image.dtype == np.uint16
+        spec = choose_spec(self.path, kind=self._kind, width=frame.width, height=frame.height, deep=deep)
+        options = {"movflags": "+faststart", "movie_timescale": str(_timescale(frame.time_base))}
+        self._container = av.open(
+            str(self._pending.temp.absolute()), "w", format=spec.container,
+            container_options=options if spec.container in ("mp4", "mov") else {},
+        )  # fmt: skip
+        origin = frame.pts if self._trim else 0
+        pictures = PictureEncoder(self._container, spec, first=frame, clip=self._clip, origin=origin)
+        if self._audio:
+            seconds = origin * frame.time_base
+            self._sound = SoundTracks(self._clip.path, self._container, origin=seconds)
+            self.notes = self._sound.notes
+        return pictures
+
+    def _mux(self, packets: list[Packet[Any]]) -> None:
+        """Writes picture packets, each after the sound that comes before it."""
+        assert self._container is not None
+        for packet in packets:
+            if self._sound is not None and packet.dts is not None and packet.time_base is not None:
+                self._sound.write_until(packet.dts * packet.time_base)
+            self._container.mux(packet)
+
+    def _close(self) -> None:
+        """Closes the clip and the container, which writes the container's index."""
+        if self._sound is not None:
+            self._sound.close()
+        container, self._container = self._container, None
+        if container is not None:
+            container.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns errors of the system and of FFmpeg into an OutputError."""
+        with output_errors(self.path):
+            try:
+                yield
+            except av.FFmpegError as exc:
+                if isinstance(exc, OSError):
+                    raise
+                raise OutputError(f"can't write {self.path}: {exc.strerror or exc}") from exc
+
+
+def _timescale(time_base: Fraction) -> int:
+    """The ticks a second that the mov muxer counts a track with, taken for the whole file so that edits are exact."""
+    ticks = time_base.denominator
+    while ticks < _LEAST_TIMESCALE:
+        ticks *= 2
+    return ticks

@@ -1,0 +1,143 @@
+"""Which encoder writes which kind of picture into which container.
+
+| kind    | .mp4, .mov, .mkv                                  | .webm                                |
+|---------|---------------------------------------------------|--------------------------------------|
+| `color` | H.264; more than 8 bits: H.265 Main 10            | VP9; more than 8 bits: 10-bit VP9 or AV1 |
+| `matte` | H.264                                             | VP9                                  |
+| `alpha` | .mov ProRes 4444; .mkv FFV1, lossless; not in .mp4 | VP9 with an alpha plane, 8 bits      |
+
+H.264 and H.265 are 4:2:0, which can't hold an odd number of columns or rows; such pictures are written as 4:4:4 of
+the same size (players built on FFmpeg open it, QuickTime doesn't). VP9 takes any size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import av
+
+from trackmatte.errors import OutputError, UsageError
+
+VideoKind = Literal["color", "matte", "alpha"]
+
+VIDEO_SUFFIXES: dict[VideoKind, tuple[str, ...]] = {
+    "color": (".mp4", ".mov", ".mkv", ".webm"),
+    "matte": (".mp4", ".mov", ".mkv", ".webm"),
+    "alpha": (".mov", ".webm", ".mkv"),
+}
+_CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_CRF = {"color": 16, "matte": 10, "alpha": 16}
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSpec:
+    """How pictures become a video stream.
+
+    Attributes:
+        kind: `color` (H, W, 3), `matte` (H, W) or `alpha` (H, W, 4).
+        container: FFmpeg's name of the container format.
+        codec: FFmpeg's name of the encoder.
+        pixel_format: what the encoder gets.
+        tag: the stream's four-character code where the encoder's default won't do.
+        options: the encoder's own options.
+    """
+
+    kind: VideoKind
+    container: str
+    codec: str
+    pixel_format: str
+    tag: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the stream holds RGB rather than YUV."""
+        return self.codec == "ffv1"
+
+
+def check_suffix(path: Path, kind: VideoKind) -> str:
+    """The suffix of a video of this kind, lower case.
+
+    Raises:
+        UsageError: the container can't carry it.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in VIDEO_SUFFIXES[kind]:
+        what = {"color": "video", "matte": "a matte", "alpha": "alpha"}[kind]
+        detail = {
+            "alpha": ".mov (ProRes 4444), .webm (VP9), .mkv (FFV1, lossless) or a folder (PNG)",
+            "matte": "one of .mp4 .mov .mkv .webm, or a folder (PNG)",
+            "color": "one of .mp4 .mov .mkv .webm",
+        }[kind]
+        raise UsageError(f"{path}: {path.suffix or 'a name without extension'} can't carry {what}; use {detail}")
+    return suffix
+
+
+def choose_spec(path: Path, *, kind: VideoKind, width: int, height: int, deep: bool) -> VideoSpec:
+    """The encoder for pictures of this kind and size in the container that the suffix names.
+
+    Args:
+        path: the output; only its suffix counts.
+        kind: what the pictures are.
+        width: their columns.
+        height: their rows.
+        deep: whether they have more than 8 bits.
+
+    Raises:
+        UsageError: the container can't carry this kind.
+        OutputError: this build of FFmpeg lacks the encoder.
+    """
+    suffix = check_suffix(path, kind)
+    container = _CONTAINERS[suffix]
+    codec, pixel_format = _first_available(_candidates(suffix, kind, odd=bool(width % 2 or height % 2), deep=deep))
+    return VideoSpec(
+        kind=kind,
+        container=container,
+        codec=codec,
+        pixel_format=pixel_format,
+        tag="hvc1" if codec == "libx265" and container in ("mp4", "mov") else None,
+        options=_encoder_options(codec, kind),
+    )
+
+
+def _candidates(suffix: str, kind: VideoKind, *, odd: bool, deep: bool) -> list[tuple[str, str]]:
+    """Encoders and their pixel formats, the preferred first."""
+    if kind == "alpha":
+        return {
+            ".mov": [("prores_ks", "yuva444p10le")],
+            ".webm": [("libvpx-vp9", "yuva420p")],
+            ".mkv": [("ffv1", "rgba64le" if deep else "bgra")],
+        }[suffix]
+    deep = deep and kind == "color"
+    if suffix == ".webm":
+        vp9 = [("libvpx-vp9", "yuv420p")]
+        return [("libvpx-vp9", "yuv420p10le"), ("libsvtav1", "yuv420p10le"), *vp9] if deep else vp9
+    layout = "yuv444p" if odd else "yuv420p"
+    return [("libx265", layout + "10le")] if deep else [("libx264", layout)]
+
+
+def _first_available(candidates: list[tuple[str, str]]) -> tuple[str, str]:
+    """The first encoder that this build of FFmpeg has with that pixel format."""
+    for codec, pixel_format in candidates:
+        try:
+            formats = av.codec.Codec(codec, "w").video_formats or []
+        except ValueError:  # PyAV says so where the build has no such codec
+            continue
+        if any(known.name == pixel_format for known in formats):
+            return codec, pixel_format
+    raise OutputError(f"FFmpeg's encoder {candidates[0][0]} is missing here; install the av package from its wheel")
+
+
+def _encoder_options(codec: str, kind: VideoKind) -> dict[str, str]:
+    """Visually lossless at a speed that keeps up with tracking."""
+    crf = str(_CRF[kind])
+    return {
+        "libx264": {"crf": crf, "preset": "veryfast"},
+        "libx265": {"crf": crf, "preset": "superfast", "x265-params": "log-level=error"},
+        "libvpx-vp9": {"crf": crf, "b": "0", "deadline": "realtime", "cpu-used": "5", "row-mt": "1"},
+        "libsvtav1": {"crf": crf, "preset": "9"},
+        "prores_ks": {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"},
+        "ffv1": {"level": "3", "coder": "1", "context": "0", "g": "1", "slices": "4", "slicecrc": "1"},
+    }[codec]

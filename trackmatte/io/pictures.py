@@ -1,0 +1,180 @@
+"""One video stream of an output: pictures in, packets out."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from trackmatte.errors import OutputError
+from trackmatte.io.colortags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, swscale_matrix, yuv_tags
+from trackmatte.io.encoders import VideoSpec
+from trackmatte.types import ClipInfo, ColorTags, Frame
+
+# The scaler's most faithful way between RGB and YUV: a picture that goes there and back loses only what the format
+# can't hold.
+FAITHFUL = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
+_LIMITED, _FULL = RANGES["tv"], RANGES["pc"]
+_MAX_THREADS = 8
+_MATTE_TAGS = ColorTags(primaries="bt709", transfer="bt709", matrix="bt709", range="tv")
+_INPUT_FORMATS = {
+    ("color", "uint8"): ("rgb24", 3),
+    ("color", "uint16"): ("rgb48le", 3),
+    ("matte", "uint8"): ("gray", None),
+    ("alpha", "uint8"): ("rgba", 4),
+    ("alpha", "uint16"): ("rgba64le", 4),
+}
+
+
+def stream_tags(spec: VideoSpec, clip: ClipInfo) -> ColorTags:
+    """The colour tags of the output: the clip's, as far as the stream can carry them.
+
+    A matte is BT.709 in limited range whatever the clip is. ProRes and VP9's alpha know limited range alone; RGB has
+    no matrix and full range.
+    """
+    if spec.kind == "matte":
+        return _MATTE_TAGS
+    tags = yuv_tags(clip.color, images=clip.container == "images")
+    if spec.rgb:
+        return ColorTags(primaries=tags.primaries, transfer=tags.transfer, matrix="gbr", range="pc")
+    if spec.kind == "alpha":
+        return ColorTags(primaries=tags.primaries, transfer=tags.transfer, matrix=tags.matrix, range="tv")
+    return tags
+
+
+class PictureEncoder:
+    """Converts frames to what the encoder wants and encodes them.
+
+    The matrix of the conversion is the one that a reader of the output will use: the tagged one, or the default for
+    the output's size where there is no tag.
+    """
+
+    def __init__(
+        self, container: OutputContainer, spec: VideoSpec, *, first: Frame, clip: ClipInfo, origin: int
+    ) -> None:
+        """Adds the stream to the container.
+
+        Args:
+            container: the output; its header must not be written yet.
+            spec: how to encode.
+            first: the frame that sets size, depth and time base (it isn't encoded by this).
+            clip: where the frames come from.
+            origin: the tick that becomes zero.
+        """
+        self._spec = spec
+        self._first = first
+        self._origin = origin
+        self._last: int | None = None
+        self._tags = stream_tags(spec, clip)
+        self._matrix = swscale_matrix(self._tags.matrix, width=first.width, height=first.height)
+        self._range = RANGES.get(self._tags.range or "", _LIMITED)
+        self._last_duration = 0
+        self._step = max(1, round(1 / (clip.rate * first.time_base))) if clip.rate else 1
+        self._durations: dict[int, int] = {}
+        self._scaler = VideoReformatter()
+        self._stream = self._add_stream(container, clip)
+
+    def _add_stream(self, container: OutputContainer, clip: ClipInfo) -> VideoStream:
+        spec, tags = self._spec, self._tags
+        rate = (clip.rate or Fraction(25)).limit_denominator(100_000)
+        stream: VideoStream = container.add_stream(spec.codec, rate=rate, options=dict(spec.options))  # type: ignore[assignment]
+        context: Any = stream.codec_context
+        context.width, context.height = self._first.width, self._first.height
+        context.pix_fmt = spec.pixel_format
+        context.time_base = stream.time_base = self._first.time_base
+        context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
+        if spec.tag is not None:
+            context.codec_tag = spec.tag
+        context.color_primaries = PRIMARIES.get(tags.primaries or "", UNSPECIFIED)
+        context.color_trc = TRANSFERS.get(tags.transfer or "", UNSPECIFIED)
+        context.colorspace = MATRICES.get(tags.matrix or "", UNSPECIFIED)
+        context.color_range = RANGES.get(tags.range or "", 0)
+        return stream
+
+    def encode(self, frame: Frame) -> list[Packet[Any]]:
+        """Packets that are ready once this frame is in.
+
+        Raises:
+            OutputError: size, depth or time base changed, or time didn't move forward.
+        """
+        self._check(frame)
+        pts = frame.pts - self._origin
+        if self._last is not None:
+            self._step = pts - self._last
+        self._last = pts
+        self._last_duration = self._durations[pts] = frame.duration or self._step
+        picture = self._convert(frame)
+        picture.pts, picture.time_base, picture.duration = pts, frame.time_base, self._last_duration
+        return self._timed(self._stream.encode(picture))
+
+    @property
+    def end(self) -> Fraction:
+        """When the last frame's time is over, in seconds of the output."""
+        return (0 if self._last is None else self._last + self._last_duration) * self._first.time_base
+
+    def flush(self) -> list[Packet[Any]]:
+        """The last packets."""
+        return self._timed(self._stream.encode(None))
+
+    def _check(self, frame: Frame) -> None:
+        first, image = self._first, frame.image
+        if image.shape != first.image.shape or image.dtype != first.image.dtype or frame.time_base != first.time_base:
+            raise OutputError(
+                f"frame {frame.index} is {image.shape} {image.dtype} in ticks of {frame.time_base} s, "
+                f"{first.image.shape} {first.image.dtype} in {first.time_base} s as the first one was expected"
+            )
+        if self._last is not None and frame.pts - self._origin <= self._last:
+            raise OutputError(f"frame {frame.index} is at tick {frame.pts}, after its predecessor's was expected")
+
+    def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        """Gives each packet its duration, which the container needs for the last one."""
+        for packet in packets:
+            duration = self._durations.pop(packet.pts, None) if packet.pts is not None else None
+            if duration is not None:
+                packet.duration = duration
+        return packets
+
+    def _convert(self, frame: Frame) -> VideoFrame:
+        """The picture in the encoder's pixel format."""
+        source_format, _ = input_format(self._spec, frame)
+        image: Any = np.ascontiguousarray(frame.image)
+        source = VideoFrame.from_ndarray(image, format=source_format)
+        picture = self._scaler.reformat(
+            source,
+            format=self._spec.pixel_format,
+            dst_colorspace=None if self._spec.rgb else self._matrix,
+            interpolation=FAITHFUL,
+            src_color_range=_FULL,
+            dst_color_range=_FULL if self._spec.rgb else self._range,
+            threads=1,
+        )
+        picture.colorspace = MATRICES.get(self._tags.matrix or "", UNSPECIFIED)
+        picture.color_range = RANGES.get(self._tags.range or "", 0)
+        picture.color_primaries = PRIMARIES.get(self._tags.primaries or "", UNSPECIFIED)
+        picture.color_trc = TRANSFERS.get(self._tags.transfer or "", UNSPECIFIED)
+        return picture
+
+
+def input_format(spec: VideoSpec, frame: Frame) -> tuple[str, int | None]:
+    """FFmpeg's pixel format of a frame's array, and its channels.
+
+    Raises:
+        OutputError: the array is not of this kind.
+    """
+    image = frame.image
+    known = _INPUT_FORMATS.get((spec.kind, str(image.dtype)))
+    channels = image.shape[2] if image.ndim == 3 else None
+    if known is None or image.ndim not in (2, 3) or channels != known[1]:
+        raise OutputError(
+            f"frame {frame.index} is {image.shape} {image.dtype}, which is no picture of kind {spec.kind}"
+        )
+    return known

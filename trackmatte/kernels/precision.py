@@ -1,0 +1,59 @@
+"""Which number format the network computes in, and the context that makes it so.
+
+As with the reference, weights stay in float32 and `torch.autocast` picks the operations that run in a half format;
+memory is kept in bfloat16 whatever the format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Literal
+
+import torch
+
+from trackmatte.errors import ModelError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of a name; `auto` is CUDA, then MPS, then the CPU, whichever is there.
+
+    Raises:
+        ModelError: the name is unknown, or the device is not there.
+    """
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, available in here.items() if available))
+    if name not in here:
+        raise ModelError(f"unknown device {name!r}; choose auto, cpu, cuda or mps")
+    if not here[name]:
+        raise ModelError(f"device {name!r} is not there or this torch is built without it; choose auto or cpu")
+    return torch.device(name)
+
+
+def resolve_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The format to compute in; `auto` is float32 on a CPU, bfloat16 on a CUDA device that has it, else float16.
+
+    Raises:
+        ModelError: the precision is unknown.
+    """
+    if precision == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
+    if precision not in _DTYPES:
+        raise ModelError(f"unknown precision {precision!r}; choose auto, fp32, bf16 or fp16")
+    return _DTYPES[precision]
+
+
+@contextmanager
+def inference(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Runs the network: no gradients, and `dtype` where autocast deems it safe."""
+    half = nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+    with torch.inference_mode(), half:
+        yield

@@ -1,0 +1,192 @@
+"""What an output asks for, and which writer answers.
+
+One `Output` takes (frame, masks) pairs in order, whatever it makes of them: a folder of indexed PNGs, native
+tracks, a matte, an alpha video or a rendered video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from trackmatte.errors import UsageError
+from trackmatte.io.coco import CocoWriter
+from trackmatte.io.encode import VideoWriter
+from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter
+from trackmatte.io.tracks import TracksWriter
+from trackmatte.render.alpha import matte, straight_alpha
+from trackmatte.render.effects import parse_effect
+from trackmatte.types import ClipInfo, Frame, ImageArray, ObjectMasks, Prompt
+
+OutputKind = Literal["masks", "matte", "alpha", "render"]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRequest:
+    """One output as asked for on the command line.
+
+    Attributes:
+        kind: which of the four options.
+        path: a file, whose suffix decides the format, or a folder (no suffix).
+        effect: `EFFECT[:ARG]` of a render.
+    """
+
+    kind: OutputKind
+    path: Path
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What the writers note down about a run.
+
+    Attributes:
+        clip: the clip that is read.
+        model: the model's name.
+        prompts: all prompts of the run.
+        names: the objects shown, in order.
+        trim: True where only a part of the clip is written: its first frame is then at time 0.
+        overwrite: an existing output may be replaced.
+    """
+
+    clip: ClipInfo
+    model: str
+    prompts: tuple[Prompt, ...]
+    names: tuple[str, ...]
+    trim: bool = False
+    overwrite: bool = False
+
+
+class Output(Protocol):
+    """Takes the frames of a run in order; what it made appears under its name only after `finish`."""
+
+    def write(self, frame: Frame, masks: ObjectMasks) -> None:
+        """Takes the next frame with the masks of all objects shown."""
+
+    def finish(self) -> None:
+        """Completes the output and gives it its own name."""
+
+    def abort(self) -> None:
+        """Gives up: nothing stays behind. Safe to call more than once, and after `finish`."""
+
+
+class _Maskwise:
+    """An output made from the masks alone."""
+
+    def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter) -> None:
+        self._writer = writer
+        self.finish = writer.finish
+        self.abort = writer.abort
+
+    def write(self, frame: Frame, masks: ObjectMasks) -> None:
+        self._writer.write(masks)
+
+
+class _Pictures:
+    """An output of pictures, one made from each frame and its masks."""
+
+    def __init__(
+        self, writer: VideoWriter | ImageFolderWriter, picture: Callable[[Frame, ObjectMasks], ImageArray]
+    ) -> None:
+        self._writer = writer
+        self._picture = picture
+        self.finish = writer.finish
+        self.abort = writer.abort
+
+    def write(self, frame: Frame, masks: ObjectMasks) -> None:
+        self._writer.write(frame.with_image(self._picture(frame, masks)))
+
+
+def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> None:
+    """Says at once what can't be written, before a model is loaded.
+
+    Raises:
+        UsageError: two outputs of one path, an output over the clip, an unknown effect or suffix.
+        OutputError: an output exists, or its folder can't be written to.
+    """
+    seen: set[Path] = set()
+    for request in requests:
+        path = request.path.resolve()
+        if path in seen:
+            raise UsageError(f"two outputs go to {request.path}; give each its own path")
+        if path == Path(run.clip.path).resolve():
+            raise UsageError(f"the output {request.path} is the clip itself; give another path")
+        seen.add(path)
+    with opened(requests, run):
+        pass
+
+
+@contextmanager
+def opened(requests: Sequence[OutputRequest], run: RunInfo) -> Iterator[list[Output]]:
+    """Opens all outputs; on leaving, those that were not finished are gone.
+
+    Raises:
+        UsageError: an unknown effect or suffix. OutputError: an output can't be written.
+    """
+    with ExitStack() as stack:
+        outputs = []
+        for request in requests:
+            output = _OPEN[request.kind](request, run)
+            stack.callback(output.abort)
+            outputs.append(output)
+        yield outputs
+
+
+def _open_masks(request: OutputRequest, run: RunInfo) -> Output:
+    suffix = request.path.suffix.lower()
+    if suffix == ".jsonl":
+        return _Maskwise(
+            TracksWriter(
+                request.path,
+                clip=run.clip,
+                model=run.model,
+                prompts=run.prompts,
+                names=run.names,
+                overwrite=run.overwrite,
+            )
+        )
+    if suffix == ".json":
+        return _Maskwise(CocoWriter(request.path, clip=run.clip, names=run.names, overwrite=run.overwrite))
+    if suffix:
+        raise UsageError(f"--masks {request.path}: give a folder (no suffix), a .jsonl or a .json file")
+    return _Maskwise(IndexedPngWriter(request.path, names=run.names, overwrite=run.overwrite))
+
+
+def _open_matte(request: OutputRequest, run: RunInfo) -> Output:
+    return _Pictures(_picture_writer(request, run, kind="matte"), lambda frame, masks: matte(masks))
+
+
+def _open_alpha(request: OutputRequest, run: RunInfo) -> Output:
+    return _Pictures(
+        _picture_writer(request, run, kind="alpha"), lambda frame, masks: straight_alpha(frame.image, masks)
+    )
+
+
+def _open_render(request: OutputRequest, run: RunInfo) -> Output:
+    effect = parse_effect(request.effect)
+    if not request.path.suffix:
+        raise UsageError(f"--render {request.effect} {request.path}: give a video file: .mp4, .mov, .mkv or .webm")
+    return _Pictures(
+        _picture_writer(request, run, kind="color"), lambda frame, masks: effect.apply(frame.image, masks)
+    )
+
+
+def _picture_writer(
+    request: OutputRequest, run: RunInfo, *, kind: Literal["color", "matte", "alpha"]
+) -> VideoWriter | ImageFolderWriter:
+    if not request.path.suffix:
+        return ImageFolderWriter(request.path, overwrite=run.overwrite)
+    return VideoWriter(
+        request.path, clip=run.clip, kind=kind, audio=kind != "matte", trim=run.trim, overwrite=run.overwrite
+    )
+
+
+_OPEN: dict[OutputKind, Callable[[OutputRequest, RunInfo], Output]] = {
+    "masks": _open_masks,
+    "matte": _open_matte,
+    "alpha": _open_alpha,
+    "render": _open_render,
+}

@@ -1,0 +1,133 @@
+"""The way of a frame: read, track, render, write.
+
+Reading runs ahead in a thread and every output renders and encodes in a thread of its own; the network runs on the
+calling thread. Bounded queues join them, so that memory does not grow with the clip, and an error or an interrupt
+anywhere ends all of them and reaches the caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from trackmatte.io.decode import VideoReader
+from trackmatte.io.prefetch import Worker, prefetch
+from trackmatte.errors import UsageError
+from trackmatte.outputs import Output
+from trackmatte.schedule import Schedule, cut, object_names
+from trackmatte.types import Frame, ObjectMasks, Prompt, Range
+
+if TYPE_CHECKING:
+    from trackmatte.tracker.model import Model
+
+Tracked = tuple[Frame, ObjectMasks]
+
+
+def track_frames(
+    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = Range()
+) -> Generator[Tracked, None, None]:
+    """Tracks the prompted objects through the clip, one frame in, one result out.
+
+    Args:
+        clip: the reader; frames are decoded ahead in a thread.
+        prompts: clicks, boxes and masks; at a later frame they seed an object there, or correct it from there on.
+        model: from `load_model`.
+        span: the part of the clip to track.
+
+    Yields:
+        Each frame of `span` with the masks of all objects, in presentation order.
+
+    Raises:
+        PromptError: a prompt can't be used. InputError: the clip can't be read to its end.
+    """
+    from trackmatte.tracker.propagate import Propagator
+
+    schedule = Schedule(prompts)
+    schedule.check(clip.info)
+    propagator = Propagator(model, height=clip.info.height, width=clip.info.width, names=object_names(prompts))
+    last = -1
+    with prefetch(cut(clip, span)) as frames:
+        for frame in frames:
+            if due := schedule.due(frame):
+                propagator.seed(due)
+            yield frame, propagator.step(frame)
+            last = frame.index
+    schedule.finish(last + 1)
+
+
+def track(
+    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = Range()
+) -> Generator[ObjectMasks, None, None]:
+    """The masks alone of `track_frames`, which see: a result a frame, while the clip streams by."""
+    for _, masks in track_frames(clip, prompts, model=model, span=span):
+        yield masks
+
+
+def write_outputs(
+    results: Iterable[Tracked],
+    outputs: Sequence[Output],
+    *,
+    only: Sequence[str] = (),
+    on_frame: Callable[[ObjectMasks], None] = lambda masks: None,
+) -> None:
+    """Writes every output from one pass over `results` and finishes them.
+
+    Args:
+        results: frames with their masks, in order.
+        outputs: where they go; whoever opened them aborts them after an error.
+        only: names of the objects that the outputs show; none for all.
+        on_frame: called on this thread after each frame, for progress and summary.
+
+    Raises:
+        OutputError: an output can't be written. Whatever `results` raises.
+    """
+    with ExitStack() as stack:
+        workers = [stack.enter_context(Worker(partial(_write, output))) for output in outputs]
+        for frame, masks in results:
+            shown = masks.only(tuple(only)) if only else masks
+            for worker in workers:
+                worker.put((frame, shown))
+            on_frame(masks)
+        for worker in workers:
+            worker.finish()
+    for output in outputs:
+        output.finish()
+
+
+def _write(output: Output, pair: Tracked) -> None:
+    output.write(*pair)
+
+
+def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[Tracked, None, None]:
+    """Joins a clip's frames with masks that were saved before, for rendering again with no model.
+
+    Frames before the first saved one are passed over, and reading ends with the last.
+
+    Raises:
+        UsageError: the tracks belong to another clip: other times, another size, or more frames.
+    """
+    saved = iter(tracks)
+    masks = next(saved, None)
+    with prefetch(clip) as frames:
+        for frame in frames:
+            if masks is None:
+                return
+            if frame.index < masks.index:
+                continue
+            _check_same_clip(frame, masks)
+            yield frame, masks
+            masks = next(saved, None)
+    if masks is not None:
+        raise UsageError(f"the tracks go on at frame {masks.index}, after the clip's end; give the clip they were made from")
+
+
+def _check_same_clip(frame: Frame, masks: ObjectMasks) -> None:
+    size = masks.masks.shape[1:]
+    if frame.index != masks.index or frame.pts_seconds != masks.pts_seconds or size != frame.image.shape[:2]:
+        raise UsageError(
+            f"the tracks belong to another clip: they have frame {masks.index} at {float(masks.pts_seconds):.3f} s of "
+            f"{size[1]}x{size[0]}, the clip has frame {frame.index} at {float(frame.pts_seconds):.3f} s of "
+            f"{frame.width}x{frame.height}; give the clip that they were made from"
+        )

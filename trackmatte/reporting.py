@@ -1,0 +1,114 @@
+"""What people read: the progress bar and the tables of the command line. Progress and warnings go to stderr."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from trackmatte.summary import Summary
+from trackmatte.types import ClipInfo
+
+if TYPE_CHECKING:
+    from trackmatte.evaluation import Evaluation
+
+
+class Progress:
+    """Frames done, frames a second and time left, on a terminal alone."""
+
+    def __init__(self, total: int | None, *, shown: bool) -> None:
+        console = Console(stderr=True)
+        self._bar = RichProgress(
+            TextColumn("frames"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (shown and console.is_terminal),
+            transient=True,
+        )
+        self._task = self._bar.add_task("frames", total=total, rate="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self) -> None:
+        """One frame more."""
+        speed = self._bar.tasks[0].speed
+        self._bar.update(self._task, advance=1, rate=f"{speed:.1f} fps" if speed else "")
+
+
+def warn(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"trackmatte: warning: {message}", err=True)
+
+
+def print_summary(summary: Summary) -> None:
+    """The end of a run: frames, speed, each object's presence and loss, the outputs."""
+    facts = summary.to_json()
+    memory = f", peak memory {facts['peak_memory_mb']:.0f} MB" if facts["peak_memory_mb"] else ""
+    click.echo(f"{summary.frames} frames in {summary.seconds:.1f} s ({facts['frames_per_second']:.1f} fps{memory})")
+    for entry in summary.objects.values():
+        lost = ", ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in entry.lost)
+        note = f"; lost in frames {lost}" if lost else ""
+        click.echo(f"object {entry.name}: in {entry.frames_present} frames{note}")
+    for path in summary.outputs:
+        click.echo(f"wrote {path}")
+
+
+def print_clip(info: ClipInfo) -> None:
+    """A clip's facts, one a line."""
+    rate = "unknown" if info.rate is None else f"{float(info.rate):.3f} fps"
+    variable = {True: ", variable", False: ", constant", None: ""}[info.variable_rate]
+    color = info.color
+    facts = {
+        "clip": info.path,
+        "container": info.container,
+        "size": f"{info.width}x{info.height}"
+        + ("" if (info.coded_width, info.coded_height) == (info.width, info.height) else f" (stored {info.coded_width}x{info.coded_height})"),
+        "rotation": f"{info.rotation} degrees clockwise",
+        "pixel aspect": f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}",
+        "rate": rate + variable,
+        "frames": "unknown" if info.frames is None else str(info.frames),
+        "start": f"{float(info.start_seconds):.3f} s",
+        "duration": "unknown" if info.duration_seconds is None else f"{float(info.duration_seconds):.3f} s",
+        "codec": f"{info.codec} {info.pixel_format} ({info.bit_depth} bits)",
+        "colour": f"matrix {color.matrix}, primaries {color.primaries}, transfer {color.transfer}, range {color.range}",
+        "interlaced": "yes, deinterlaced in reading" if info.interlaced else "no",
+        "alpha": "yes, left out in reading" if info.has_alpha else "no",
+        "sound": ", ".join(f"{a.codec} {a.sample_rate} Hz {a.channels} ch" for a in info.audio) or "none",
+    }
+    for name, value in facts.items():
+        click.echo(f"{name:13} {value}")
+
+
+def print_models() -> None:
+    """All models as a table."""
+    from trackmatte.tracker.registry import list_models
+
+    table = Table("model", "weights", "from", "here", box=None)
+    for entry in list_models():
+        table.add_row(entry.name, entry.size, entry.source, "yes" if entry.here else "no")
+    Console(file=sys.stdout).print(table)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """Each object's scores and the means, in percent."""
+    facts = evaluation.to_json()
+    table = Table("object", "J", "F", "J&F", box=None)
+    for entry in [*facts["objects"], {"name": "mean", **{key: facts[key] for key in ("J", "F", "J&F")}}]:
+        table.add_row(entry["name"], *(f"{entry[key]:.1f}" for key in ("J", "F", "J&F")))
+    Console(file=sys.stdout).print(table)
