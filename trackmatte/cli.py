@@ -60,15 +60,24 @@ seed_options = together(
 )
 output_options = together(
     click.option(
-        "--masks", "mask_outputs", multiple=True, metavar="DIR|FILE.jsonl|FILE.json",
+        "--masks",
+        "mask_outputs",
+        multiple=True,
+        metavar="DIR|FILE.jsonl|FILE.json",
         help="Indexed PNGs (DAVIS palette), native tracks, or COCO / YouTube-VIS RLE.",
     ),  # fmt: skip
     click.option(
-        "--matte", "mattes", multiple=True, metavar="FILE|DIR",
+        "--matte",
+        "mattes",
+        multiple=True,
+        metavar="FILE|DIR",
         help="White object on black: .mp4 .mov .mkv .webm, or a folder of 8-bit PNGs.",
     ),  # fmt: skip
     click.option(
-        "--alpha", "alphas", multiple=True, metavar="FILE|DIR",
+        "--alpha",
+        "alphas",
+        multiple=True,
+        metavar="FILE|DIR",
         help="Straight alpha: .mov ProRes 4444, .webm VP9, .mkv FFV1 (lossless), or a folder of RGBA PNGs.",
     ),  # fmt: skip
     click.option(
@@ -79,17 +88,26 @@ output_options = together(
 )
 reading_options = together(
     click.option(
-        "--backend", type=click.Choice(["av", "decord", "ffmpeg"]), default="av", show_default=True, help="What decodes."
+        "--backend",
+        type=click.Choice(["av", "decord", "ffmpeg"]),
+        default="av",
+        show_default=True,
+        help="What decodes.",
     ),
     click.option(
-        "--damaged", type=click.Choice(["stop", "keep"]), default="stop", show_default=True,
+        "--damaged",
+        type=click.Choice(["stop", "keep"]),
+        default="stop",
+        show_default=True,
         help="At damage: stop with exit 3, or finish with what decodes and say so.",
     ),  # fmt: skip
     click.option("--rate", metavar="N", help="Frames a second of a folder of images (24, 30000/1001); default 24."),
 )
 reporting_options = together(
     click.option("--quiet", is_flag=True, help="No progress and no summary."),
-    click.option("--json", "as_json", is_flag=True, help="The summary, as one JSON object, is all that goes to stdout."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="The summary, as one JSON object, is all that goes to stdout."
+    ),
 )
 
 
@@ -108,7 +126,9 @@ def cli(debug: bool) -> None:
 @click.option("--checkpoint", metavar="FILE", type=click.Path(), help="Weights to use instead of the model's own.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
-@click.option("--compile/--no-compile", "compile_", default=False, help="Compile the network (slow start, faster frames).")
+@click.option(
+    "--compile/--no-compile", "compile_", default=False, help="Compile the network (slow start, faster frames)."
+)
 @click.option("--start", metavar="TIME", help="Where to begin: a frame index (48) or seconds (1.6s).")
 @click.option("--end", metavar="TIME", help="Where to end; that frame is left out.")
 @reading_options
@@ -149,7 +169,9 @@ def track(
 
 @cli.command()
 @click.argument("clip", type=click.Path())
-@click.option("--tracks", required=True, metavar="FILE.jsonl", type=click.Path(), help="From `track --masks FILE.jsonl`.")
+@click.option(
+    "--tracks", required=True, metavar="FILE.jsonl", type=click.Path(), help="From `track --masks FILE.jsonl`."
+)
 @output_options
 @reading_options
 @reporting_options
@@ -201,7 +223,9 @@ def download_model(name: str) -> None:
 
 
 @cli.command()
-@click.option("--prediction", required=True, metavar="DIR", type=click.Path(), help="Indexed PNGs, or a folder of such.")
+@click.option(
+    "--prediction", required=True, metavar="DIR", type=click.Path(), help="Indexed PNGs, or a folder of such."
+)
 @click.option("--truth", required=True, metavar="DIR", type=click.Path(), help="The same for the ground truth.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def evaluate(prediction: str, truth: str, as_json: bool) -> None:
@@ -247,8 +271,8 @@ def _range(start: str | None, end: str | None) -> Range:
 
 
 def _time(text: str | None) -> Time | None:
-    from trackmatte.types import Time
     from trackmatte.seeds import parse_time
+    from trackmatte.types import Time
 
     return None if text is None else Time(*parse_time(text))
 
@@ -272,7 +296,9 @@ def _run_options(options: dict[str, Any]) -> Any:
     try:
         return RunOptions(**options, rate=None if rate is None else Fraction(rate))
     except (ValueError, ZeroDivisionError) as error:
-        raise UsageError(f"--rate {rate!r} is not a number of frames a second; give for example 24 or 30000/1001") from error
+        raise UsageError(
+            f"--rate {rate!r} is not a number of frames a second; give for example 24 or 30000/1001"
+        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -169,9 +169,7 @@ def _open_render(request: OutputRequest, run: RunInfo) -> Output:
     effect = parse_effect(request.effect)
     if not request.path.suffix:
         raise UsageError(f"--render {request.effect} {request.path}: give a video file: .mp4, .mov, .mkv or .webm")
-    return _Pictures(
-        _picture_writer(request, run, kind="color"), lambda frame, masks: effect.apply(frame.image, masks)
-    )
+    return _Pictures(_picture_writer(request, run, kind="color"), lambda frame, masks: effect.apply(frame.image, masks))
 
 
 def _picture_writer(

@@ -12,12 +12,12 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+from trackmatte.errors import UsageError
 from trackmatte.io.decode import VideoReader
 from trackmatte.io.prefetch import Worker, prefetch
-from trackmatte.errors import UsageError
 from trackmatte.outputs import Output
 from trackmatte.schedule import Schedule, cut, object_names
-from trackmatte.types import Frame, ObjectMasks, Prompt, Range
+from trackmatte.types import WHOLE, Frame, ObjectMasks, Prompt, Range
 
 if TYPE_CHECKING:
     from trackmatte.tracker.model import Model
@@ -26,7 +26,7 @@ Tracked = tuple[Frame, ObjectMasks]
 
 
 def track_frames(
-    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = Range()
+    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE
 ) -> Generator[Tracked, None, None]:
     """Tracks the prompted objects through the clip, one frame in, one result out.
 
@@ -58,7 +58,7 @@ def track_frames(
 
 
 def track(
-    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = Range()
+    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE
 ) -> Generator[ObjectMasks, None, None]:
     """The masks alone of `track_frames`, which see: a result a frame, while the clip streams by."""
     for _, masks in track_frames(clip, prompts, model=model, span=span):
@@ -120,7 +120,9 @@ def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[
             yield frame, masks
             masks = next(saved, None)
     if masks is not None:
-        raise UsageError(f"the tracks go on at frame {masks.index}, after the clip's end; give the clip they were made from")
+        raise UsageError(
+            f"the tracks go on at frame {masks.index}, after the clip's end; give the clip they were made from"
+        )
 
 
 def _check_same_clip(frame: Frame, masks: ObjectMasks) -> None:

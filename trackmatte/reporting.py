@@ -78,7 +78,11 @@ def print_clip(info: ClipInfo) -> None:
         "clip": info.path,
         "container": info.container,
         "size": f"{info.width}x{info.height}"
-        + ("" if (info.coded_width, info.coded_height) == (info.width, info.height) else f" (stored {info.coded_width}x{info.coded_height})"),
+        + (
+            ""
+            if (info.coded_width, info.coded_height) == (info.width, info.height)
+            else f" (stored {info.coded_width}x{info.coded_height})"
+        ),
         "rotation": f"{info.rotation} degrees clockwise",
         "pixel aspect": f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}",
         "rate": rate + variable,

@@ -18,9 +18,9 @@ from trackmatte.io.tracks import read_tracks
 from trackmatte.outputs import OutputRequest, RunInfo, check_requests, opened
 from trackmatte.pipeline import Tracked, saved_frames, track_frames, write_outputs
 from trackmatte.reporting import Progress, print_summary, warn
-from trackmatte.schedule import Schedule, object_names
+from trackmatte.schedule import object_names
 from trackmatte.summary import Summary
-from trackmatte.types import ObjectMasks, Prompt, Range
+from trackmatte.types import WHOLE, ObjectMasks, Prompt, Range
 
 if TYPE_CHECKING:
     from trackmatte.tracker.model import Model
@@ -97,7 +97,7 @@ def run_track(
             model=model.name,
             prompts=tuple(prompts),
             names=_shown(names, options.only),
-            trim=span != Range(),
+            trim=span != WHOLE,
             overwrite=options.overwrite,
         )
         check_requests(outputs, info)

@@ -83,4 +83,6 @@ class Schedule:
     def _too_late(prompt: Prompt, frames: int | None) -> PromptError:
         at = Time(prompt.frame, prompt.seconds)
         length = f"the clip ends after {frames} frames" if frames else "the clip is shorter"
-        return PromptError(f"prompt for object {prompt.name!r} at {at} lies after the end: {length}; give an earlier time")
+        return PromptError(
+            f"prompt for object {prompt.name!r} at {at} lies after the end: {length}; give an earlier time"
+        )

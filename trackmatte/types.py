@@ -179,7 +179,13 @@ class Range:
         for value in ("frame", "seconds"):
             first, last = getattr(self.start, value, None), getattr(self.end, value, None)
             if first is not None and last is not None and last <= first:
-                raise UsageError(f"the end ({self.end}) is not after the start ({self.start}); give an end after the start")
+                raise UsageError(
+                    f"the end ({self.end}) is not after the start ({self.start}); give an end after the start"
+                )
+
+
+WHOLE = Range()
+"""All of a clip."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from trackmatte.types import ColorTags
 
+UNSPECIFIED = ColorTags()
 BITS = 10
 PATCHES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0))
 SQUARE = (1.0, 0.5, 0.0)
@@ -89,7 +90,7 @@ def make_clip(
     audio: str | None = None,
     pts: Sequence[int] | None = None,
     time_base: Fraction | None = None,
-    color: ColorTags = ColorTags(),
+    color: ColorTags = UNSPECIFIED,
     rotation: int = 0,
     sar: Fraction = Fraction(1),
     gop: int = 12,

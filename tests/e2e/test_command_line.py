@@ -43,7 +43,15 @@ def test_probe(trackmatte, sample):
 def test_models(trackmatte):
     for arguments in (["models"], ["models", "list"]):
         text = trackmatte(*arguments).stdout
-        for name in ("nano", "sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large", "sam2-tiny", "sam2-large"):
+        for name in (
+            "nano",
+            "sam2.1-tiny",
+            "sam2.1-small",
+            "sam2.1-base-plus",
+            "sam2.1-large",
+            "sam2-tiny",
+            "sam2-large",
+        ):
             assert name in text
 
 

@@ -185,9 +185,7 @@ def test_wrong_weights(trackmatte, clip, out, tmp_path, name, data):
 
 def test_weights_that_are_not_there_offline(trackmatte, clip, out, tmp_path):
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    result = trackmatte(
-        "track", clip, *BOX, "--matte", out / "m.mp4", "--model", "sam2.1-tiny", env=environment
-    )
+    result = trackmatte("track", clip, *BOX, "--matte", out / "m.mp4", "--model", "sam2.1-tiny", env=environment)
     check(result, 4, "sam2.1_hiera_tiny.pt", str(tmp_path / "hub"), "--checkpoint")
     assert not list(out.iterdir())
 

@@ -81,7 +81,17 @@ def test_the_rabbit_is_followed(masks):
 
 
 def test_every_output_is_there_and_nothing_else(run):
-    names = {"png", "tracks.jsonl", "coco.json", "matte.mp4", "matte", "alpha.mov", "alpha.mkv", "overlay.mp4", "blur.mkv"}
+    names = {
+        "png",
+        "tracks.jsonl",
+        "coco.json",
+        "matte.mp4",
+        "matte",
+        "alpha.mov",
+        "alpha.mkv",
+        "overlay.mp4",
+        "blur.mkv",
+    }
     assert {path.name for path in run[0].iterdir()} == names
 
 
@@ -153,7 +163,14 @@ def test_sound_is_copied(run, sample, name):
 
 def test_rendering_again_from_tracks_gives_the_same(run, trackmatte, sample, tmp_path):
     result = trackmatte(
-        "render", sample, "--tracks", run[0] / "tracks.jsonl", "--matte", tmp_path / "matte", "--masks", tmp_path / "png"
+        "render",
+        sample,
+        "--tracks",
+        run[0] / "tracks.jsonl",
+        "--matte",
+        tmp_path / "matte",
+        "--masks",
+        tmp_path / "png",
     )
     assert result.returncode == 0, result.stderr
     for folder in ("matte", "png"):

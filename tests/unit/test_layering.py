@@ -79,7 +79,9 @@ def test_the_test_sees_a_wrong_import(tmp_path):
     assert imported(wrong) == {"trackmatte.cli"}
 
 
-@pytest.mark.parametrize("command", ["import trackmatte; trackmatte.open_clip; trackmatte.track", "import trackmatte.cli"])
+@pytest.mark.parametrize(
+    "command", ["import trackmatte; trackmatte.open_clip; trackmatte.track", "import trackmatte.cli"]
+)
 def test_importing_does_not_import_torch(command):
     code = f"{command}; import sys; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

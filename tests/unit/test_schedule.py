@@ -47,7 +47,9 @@ def test_a_prompt_after_the_end_is_refused():
 
 
 def test_a_prompt_far_after_the_end_is_refused_before_tracking():
-    clip = ClipInfo(path="a.mp4", width=6, height=4, coded_width=6, coded_height=4, frames=100, duration_seconds=Fraction(4))
+    clip = ClipInfo(
+        path="a.mp4", width=6, height=4, coded_width=6, coded_height=4, frames=100, duration_seconds=Fraction(4)
+    )
     Schedule([Point(1, 0, frame=105), Point(1, 0, seconds=Fraction(42, 10))]).check(clip)
     with pytest.raises(PromptError, match="frame 500"):
         Schedule([Point(1, 0, frame=500)]).check(clip)

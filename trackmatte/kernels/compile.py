@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,7 +21,7 @@ def compiled(module: nn.Module, *example: torch.Tensor) -> nn.Module:
         example: inputs of the shapes that will be used.
     """
     try:
-        twin: nn.Module = torch.compile(module, dynamic=False)
+        twin = cast(nn.Module, torch.compile(module, dynamic=False))
         twin(*example)
     except Exception as exc:  # whatever a compiler may raise: it has no common base class
         logger.warning("not compiled, running eagerly: %s", str(exc).strip().split("\n")[0])

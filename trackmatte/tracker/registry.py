@@ -24,14 +24,14 @@ class ModelSpec:
     Attributes:
         name: what users call it.
         config: YAML file in the schema of the `sam2` package.
-        weights: a file of the package, a file on the hub, or None where they must be given.
+        weights: a file of the package, or a file on the hub.
         parameters: number of weights, in millions.
         megabytes: size of the file of weights.
     """
 
     name: str
     config: Path
-    weights: Path | HubFile | None
+    weights: Path | HubFile
     parameters: float
     megabytes: float
 
@@ -91,8 +91,6 @@ def cached_path(spec: ModelSpec) -> Path | None:
     """Where the model's weights are on this machine; None where they are not here. Never asks the network."""
     if isinstance(spec.weights, Path):
         return spec.weights if spec.weights.is_file() else None
-    if spec.weights is None:
-        return None
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(spec.weights.repo, spec.weights.file)

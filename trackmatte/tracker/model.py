@@ -1,0 +1,131 @@
+"""A model ready to run: `load_model`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sam2.modeling.sam2_base import SAM2Base
+
+from trackmatte.errors import ModelError
+from trackmatte.kernels.precision import inference, resolve_device, resolve_dtype
+from trackmatte.tracker.architecture import build, read_config
+from trackmatte.tracker.network import Network
+from trackmatte.tracker.registry import ModelSpec, find_spec
+from trackmatte.tracker.weights import State, locate, read_state
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A network with weights, on its device; it holds no state of a clip and may serve several, one at a time.
+
+    Attributes:
+        name: as in `trackmatte models`.
+        network: the network.
+        device: where it runs.
+        dtype: what it computes in.
+    """
+
+    name: str
+    network: Network
+    device: torch.device
+    dtype: torch.dtype
+
+    def inference(self) -> AbstractContextManager[None]:
+        """The context in which the network runs: no gradients, the model's precision."""
+        return inference(self.device, self.dtype)
+
+    def __repr__(self) -> str:
+        size = self.network.image_size
+        return (
+            f"Model({self.name!r}, {self.network.parameters / 1e6:.1f} M parameters, {size}x{size}, {self.device}, "
+            f"{self.dtype})"
+        )
+
+
+def load_model(
+    name: str = "nano",
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    compile: bool = False,
+) -> Model:
+    """Loads a model by name.
+
+    Args:
+        name: `nano`, `sam2.1-tiny`, ...; see `trackmatte models`.
+        checkpoint: weights to use instead of the model's own: a `.pt` or `.safetensors` file. With the default model,
+            the file's own shapes say which network it belongs to.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: `auto`, `fp32`, `bf16` or `fp16`; auto is fp32 on a CPU and a half format elsewhere.
+        compile: compile the image encoder: a slow start, then faster frames.
+
+    Raises:
+        ModelError: the model, device or precision is unknown or not here, or the weights are missing or wrong.
+    """
+    spec = find_spec(name)
+    place = resolve_device(device)
+    dtype = resolve_dtype(precision, place)
+    state = read_state(Path(checkpoint) if checkpoint is not None else locate(spec))
+    if checkpoint is not None and name == "nano" and (known := recognise(state)):
+        spec = find_spec(known)
+    source = f"checkpoint {checkpoint}" if checkpoint is not None else f"the weights of {name}"
+    return open_model(spec, state, source=source, device=place, dtype=dtype, compile=compile)
+
+
+def open_model(
+    spec: ModelSpec,
+    state: State,
+    *,
+    source: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    compile: bool = False,
+) -> Model:
+    """Builds the network that `spec` describes and gives it weights.
+
+    Args:
+        spec: the model.
+        state: names and tensors, all of them and no others.
+        source: what to call the weights in an error.
+
+    Raises:
+        ModelError: the weights are of another network.
+    """
+    modules = build(read_config(spec.config))
+    _load(modules, state, spec.name, source)
+    return Model(spec.name, Network(modules.to(device), compile=compile), device, dtype)
+
+
+def _load(modules: SAM2Base, state: State, name: str, source: str) -> None:
+    expected = modules.state_dict()
+    wrong = [key for key, value in state.items() if key not in expected or expected[key].shape != value.shape]
+    missing = expected.keys() - state.keys()
+    if not wrong and not missing:
+        modules.load_state_dict(state)
+        return
+    known = recognise(state)
+    like = f"; it looks like {known}: use --model {known}" if known and known != name else "; give the right file"
+    example = (wrong or sorted(missing))[0]
+    raise ModelError(
+        f"{source} does not fit model {name!r}: {len(wrong)} of its {len(state)} tensors are unknown or of another "
+        f"shape and {len(missing)} are missing, such as {example}{like}"
+    )
+
+
+_TRUNKS = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base-plus", (144, 48): "large"}
+
+
+def recognise(state: State) -> str | None:
+    """The name of the SAM 2 or 2.1 model whose weights these look like, told by trunk and version; else None."""
+    embedding = state.get("image_encoder.trunk.patch_embed.proj.weight")
+    prefix = "image_encoder.trunk.blocks."
+    blocks = {key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)}
+    if embedding is None:
+        return None
+    size = _TRUNKS.get((embedding.shape[0], len(blocks)))
+    version = "2.1" if "no_obj_embed_spatial" in state else "2"
+    return f"sam{version}-{size}" if size else None

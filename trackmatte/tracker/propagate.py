@@ -1,0 +1,266 @@
+"""The tracker: one frame in, the masks of all objects out, and nothing kept but the memory bank.
+
+What follows which frame is SAM 2's video predictor's, with its default settings (`sam2/sam2_video_predictor.py`): an
+object's first prompt is decoded without memory and becomes its conditioning frame; a prompt on a later frame
+corrects what was tracked there, and counts as an ordinary memory from then on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from trackmatte.errors import PromptError
+from trackmatte.kernels.pixels import Normalizer, resize_square
+from trackmatte.tracker.memory import MemoryBank
+from trackmatte.tracker.model import Model
+from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
+from trackmatte.tracker.objects import ObjectTable
+from trackmatte.tracker.postprocess import Overlap, fill_holes, to_masks
+from trackmatte.tracker.prompts import ObjectPrompt, gather
+from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PropagateOptions:
+    """How masks follow from the network's output.
+
+    Attributes:
+        overlap: `exclusive` gives each pixel to one object at most; `allow` lets masks overlap.
+        fill_hole_area: holes of at most so many pixels, at a quarter of the network's size, are filled; 0 for none.
+        clip_frames: the clip's length where it is known and short: below the network's 16, pointers of fewer frames
+            count, as with the reference.
+    """
+
+    overlap: Overlap = "exclusive"
+    fill_hole_area: int = 8
+    clip_frames: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the network says of one frame.
+
+    Attributes:
+        places: P places in `Propagator.names`, ascending: the objects that are tracked.
+        decoded: of these P objects; logits before holes are filled.
+        logits: (P, 1, S / 4, S / 4) float32, with holes filled.
+    """
+
+    places: tuple[int, ...]
+    decoded: Decoded
+    logits: torch.Tensor
+
+
+class Propagator:
+    """Follows objects through a clip that streams by. To be used from one thread."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        height: int,
+        width: int,
+        names: Sequence[str] = (),
+        options: PropagateOptions = PropagateOptions(),
+    ) -> None:
+        """Prepares a run.
+
+        Args:
+            model: from `load_model`.
+            height: rows of the clip's frames as displayed.
+            width: columns of them.
+            names: the objects that the run will have, in the order of the results; objects that prompts name beyond
+                these are added at the end.
+            options: how masks are made.
+        """
+        self._model, self._network, self._options = model, model.network, options
+        self._height, self._width = height, width
+        self._objects = ObjectTable(names)
+        self._bank = MemoryBank(model.network.memory_size, device=model.device, rows=max(len(self._objects), 1))
+        self._normalize = Normalizer(model.device)
+        self._due: list[Prompt] = []
+        self._step = 0
+        most = model.network.memory_size.pointers
+        self._pointers = min(most, options.clip_frames or most)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objects, in the order of axis O of the results."""
+        return self._objects.names
+
+    def seed(self, prompts: Sequence[Prompt]) -> None:
+        """Adds prompts for the next frame: an object's first, or a correction. Their own times are not looked at.
+
+        Raises:
+            PromptError: a prompt can't be used; none of `prompts` is then taken.
+        """
+        due = [*self._due, *prompts]
+        for name in gather(due, height=self._height, width=self._width, seeded=self._objects.tracked_names()):
+            self._objects.place(name)
+        self._due = due
+
+    def remove(self, name: str) -> None:
+        """Stops following an object; its place in the results stays, empty. A later prompt starts it anew.
+
+        Raises:
+            PromptError: no object has that name.
+        """
+        if name not in self.names:
+            raise PromptError(f"no object is named {name!r}; the objects are {', '.join(self.names) or 'none'}")
+        entry = self._objects[self._objects.place(name)]
+        if entry.row is not None:
+            self._bank.evict(entry.row)
+            entry.row = None
+        self._due = [prompt for prompt in self._due if prompt.name != name]
+
+    def step(self, frame: Frame) -> ObjectMasks:
+        """Follows the objects into the next frame.
+
+        Args:
+            frame: of the clip's size.
+
+        Returns:
+            The masks of all objects, at the frame's place in time.
+        """
+        return self._masks(frame, self.advance(frame))
+
+    def advance(self, frame: Frame) -> Prediction:
+        """The network's part of `step`, without masks at the clip's size: for inspection and tests."""
+        if (frame.height, frame.width) != (self._height, self._width):
+            raise ValueError(f"frame of {frame.width}x{frame.height} in a run of {self._width}x{self._height}")
+        prompts = self._take_prompts()
+        with self._model.inference():
+            if not prompts and not self._objects.tracked():
+                return self._nothing()
+            square = resize_square(frame.image8, self._network.image_size)
+            image = self._network.encode_image(self._normalize(square))
+            prediction = self._predict(image, prompts)
+            self._remember(image, prediction, prompts)
+        self._step += 1
+        return prediction
+
+    def _take_prompts(self) -> dict[int, ObjectPrompt]:
+        tracked = self._objects.tracked_names()
+        gathered = gather(self._due, height=self._height, width=self._width, seeded=tracked)
+        self._due = []
+        return {self._objects.place(name): prompt for name, prompt in gathered.items()}
+
+    def _nothing(self) -> Prediction:
+        side = self._network.image_size // 4
+        empty = torch.empty(0, 1, side, side)
+        return Prediction((), Decoded(empty, torch.empty(0, 1), torch.empty(0, 1)), empty)
+
+    def _predict(self, image: ImageFeatures, prompts: dict[int, ObjectPrompt]) -> Prediction:
+        """Masks of all objects that are tracked or prompted, in groups that share the shape of their input."""
+        parts: dict[int, Decoded] = {}
+        given = [place for place, prompt in prompts.items() if prompt.mask is not None]
+        for places in self._by_memory([place for place in self._objects.tracked() if place not in given]):
+            parts |= self._follow(image, places, prompts)
+        fresh = [place for place in prompts if place not in given and place not in parts]
+        for places in _by_clicks(fresh, prompts):
+            attended = self._network.attend_memory(image, None).expand(len(places), -1, -1, -1)
+            clicks = self._clicks([prompts[place] for place in places])
+            parts |= _apart(places, self._network.decode_masks(image, attended, prompts=clicks))
+        if given:
+            masks = torch.cat([self._square_mask(prompts[place].mask) for place in given])
+            parts |= _apart(given, self._network.adopt_masks(image, masks))
+        places = sorted(parts)
+        decoded = Decoded.join([parts[place] for place in places])
+        return Prediction(tuple(places), decoded, fill_holes(decoded.logits, self._options.fill_hole_area))
+
+    def _by_memory(self, places: list[int]) -> list[list[int]]:
+        groups: defaultdict[int, list[int]] = defaultdict(list)
+        for place in places:
+            groups[self._bank.filled(self._row(place), self._step)].append(place)
+        return list(groups.values())
+
+    def _follow(self, image: ImageFeatures, places: list[int], prompts: dict[int, ObjectPrompt]) -> dict[int, Decoded]:
+        """Tracks objects of equally filled memory, and corrects those that have prompts."""
+        rows = [self._row(place) for place in places]
+        memories = self._bank.select(rows, self._step, pointers=self._pointers)
+        attended = self._network.attend_memory(image, memories)
+        tracked = self._network.decode_masks(image, attended)
+        parts = _apart(places, tracked)
+        for corrected in _by_clicks([place for place in places if place in prompts], prompts):
+            those = [places.index(place) for place in corrected]
+            previous = fill_holes(tracked.logits[those], self._options.fill_hole_area)
+            clicks = self._clicks([prompts[place] for place in corrected])
+            better = self._network.decode_masks(image, attended[those], prompts=clicks, previous=previous)
+            parts |= _apart(corrected, better)
+        return parts
+
+    def _remember(self, image: ImageFeatures, prediction: Prediction, prompts: dict[int, ObjectPrompt]) -> None:
+        """Writes the frame into the memory of every object in `prediction`."""
+        places, decoded = prediction.places, prediction.decoded
+        prompted = torch.tensor([place in prompts for place in places], device=self._model.device)
+        filled = torch.where(prompted[:, None, None, None], prediction.logits, decoded.logits)
+        seen = Decoded(filled, decoded.scores, decoded.pointers)
+        maps = self._network.encode_memory(image, seen, prompted=prompted)
+        first = [self._objects[place].row is None for place in places]
+        for place in places:
+            entry = self._objects[place]
+            entry.seeded = True
+            entry.row = self._bank.claim() if entry.row is None else entry.row
+        self._bank.write([self._row(place) for place in places], self._step, maps, decoded.pointers, first=first)
+
+    def _clicks(self, prompts: Sequence[ObjectPrompt]) -> PointPrompts:
+        """Prompts of equal numbers of clicks, in pixels of the network's square."""
+        device = self._model.device
+        size = torch.tensor([self._width, self._height], dtype=torch.float32)
+        coordinates = torch.from_numpy(np.stack([prompt.coordinates for prompt in prompts]))
+        labels = torch.tensor([prompt.labels for prompt in prompts], dtype=torch.int32)
+        return PointPrompts((coordinates / size * self._network.image_size).to(device), labels.to(device))
+
+    def _square_mask(self, mask: BoolArray | None) -> torch.Tensor:
+        """(1, 1, S, S) float32, 0 or 1: a mask resized; what is too thin to survive keeps its fullest pixels."""
+        size = self._network.image_size
+        given = torch.from_numpy(np.asarray(mask))[None, None].to(self._model.device, torch.float32)
+        if given.shape[-2:] == (size, size):
+            return given
+        resized = F.interpolate(given, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+        return (resized >= min(0.5, float(resized.max()))).to(torch.float32)
+
+    def _row(self, place: int) -> int:
+        row = self._objects[place].row
+        assert row is not None
+        return row
+
+    def _masks(self, frame: Frame, prediction: Prediction) -> ObjectMasks:
+        count = len(self._objects)
+        masks = np.zeros((count, self._height, self._width), np.bool_)
+        scores = np.zeros(count, np.float32)
+        if prediction.places:
+            logits = prediction.decoded.scores[:, 0].float()
+            scores[list(prediction.places)] = logits.sigmoid().cpu().numpy()
+            here = (logits > 0).nonzero()[:, 0].tolist()
+            if here:
+                masks[[prediction.places[i] for i in here]] = to_masks(
+                    prediction.logits[here], height=self._height, width=self._width, overlap=self._options.overlap
+                )
+        return ObjectMasks(
+            index=frame.index,
+            pts=frame.pts,
+            time_base=frame.time_base,
+            names=self.names,
+            masks=masks,
+            scores=scores,
+            present=np.asarray(masks.any(axis=(1, 2))),
+            seeded=np.array(self._objects.seeded, np.bool_),
+        )
+
+
+def _apart(places: Sequence[int], decoded: Decoded) -> dict[int, Decoded]:
+    return {place: decoded[i : i + 1] for i, place in enumerate(places)}
+
+
+def _by_clicks(places: Sequence[int], prompts: dict[int, ObjectPrompt]) -> list[list[int]]:
+    groups: defaultdict[int, list[int]] = defaultdict(list)
+    for place in places:
+        groups[len(prompts[place].labels)].append(place)
+    return list(groups.values())
