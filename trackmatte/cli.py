@@ -65,21 +65,21 @@ output_options = together(
         multiple=True,
         metavar="DIR|FILE.jsonl|FILE.json",
         help="Indexed PNGs (DAVIS palette), native tracks, or COCO / YouTube-VIS RLE.",
-    ),  # fmt: skip
+    ),
     click.option(
         "--matte",
         "mattes",
         multiple=True,
         metavar="FILE|DIR",
         help="White object on black: .mp4 .mov .mkv .webm, or a folder of 8-bit PNGs.",
-    ),  # fmt: skip
+    ),
     click.option(
         "--alpha",
         "alphas",
         multiple=True,
         metavar="FILE|DIR",
         help="Straight alpha: .mov ProRes 4444, .webm VP9, .mkv FFV1 (lossless), or a folder of RGBA PNGs.",
-    ),  # fmt: skip
+    ),
     click.option(
         "--render", "renders", multiple=True, nargs=2, metavar="EFFECT[:ARG] FILE", help=f"Effects: {EFFECTS}."
     ),
@@ -100,7 +100,7 @@ reading_options = together(
         default="stop",
         show_default=True,
         help="At damage: stop with exit 3, or finish with what decodes and say so.",
-    ),  # fmt: skip
+    ),
     click.option("--rate", metavar="N", help="Frames a second of a folder of images (24, 30000/1001); default 24."),
 )
 reporting_options = together(
@@ -133,7 +133,10 @@ def cli(debug: bool) -> None:
 @click.option("--end", metavar="TIME", help="Where to end; that frame is left out.")
 @reading_options
 @reporting_options
+@click.pass_obj
 def track(
+    arguments: Sequence[str],
+    /,
     clip: str,
     points: Sequence[str],
     negatives: Sequence[str],
@@ -159,7 +162,10 @@ def track(
 
     runs.run_track(
         clip,
-        prompts=_prompts(points, negatives, boxes, masks, prompt_files),
+        prompts=_prompts(
+            {"--point": points, "--negative": negatives, "--box": boxes, "--mask": masks, "--prompts": prompt_files},
+            arguments,
+        ),
         span=_range(start, end),
         outputs=_requests(options),
         model=runs.ModelOptions(model, checkpoint, device, precision, compile_),
@@ -244,24 +250,26 @@ def _plain(value: object) -> object:
     return float(value) if isinstance(value, Fraction) else str(value)
 
 
-def _prompts(
-    points: Sequence[str],
-    negatives: Sequence[str],
-    boxes: Sequence[str],
-    masks: Sequence[str],
-    files: Sequence[str],
-) -> list[Prompt]:
-    from trackmatte import seeds
+def _prompts(seeds: dict[str, Sequence[str]], arguments: Sequence[str]) -> list[Prompt]:
+    """Prompts in the order in which the options stand on the command line, which is the order of the objects."""
     from trackmatte.io.prompts import read_prompts
+    from trackmatte.seeds import parse_box, parse_mask, parse_point
 
-    prompts: list[Prompt] = [seeds.parse_point(text) for text in points]
-    prompts += [seeds.parse_point(text, positive=False) for text in negatives]
-    prompts += [seeds.parse_box(text) for text in boxes]
-    for text in masks:
-        prompts += seeds.parse_mask(text)
-    for file in files:
-        prompts += read_prompts(Path(file))
-    return prompts
+    parse: dict[str, Callable[[str], Sequence[Prompt]]] = {
+        "--point": lambda text: [parse_point(text)],
+        "--negative": lambda text: [parse_point(text, positive=False)],
+        "--box": lambda text: [parse_box(text)],
+        "--mask": parse_mask,
+        "--prompts": lambda text: read_prompts(Path(text)),
+    }
+    given = [(option, text) for option, texts in seeds.items() for text in texts]
+
+    def place(seed: tuple[str, str]) -> int:
+        option, text = seed
+        pairs = zip(arguments, [*arguments[1:], None], strict=True)
+        return next(i for i, pair in enumerate(pairs) if pair == (option, text) or pair[0] == f"{option}={text}")
+
+    return [prompt for option, text in sorted(given, key=place) for prompt in parse[option](text)]
 
 
 def _range(start: str | None, end: str | None) -> Range:
@@ -308,7 +316,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = cli.main(arguments, prog_name="trackmatte", standalone_mode=False)
+        code = cli.main(arguments, prog_name="trackmatte", standalone_mode=False, obj=arguments)
     except click.exceptions.Abort:
         code = 130
     except (TrackmatteError, click.ClickException) as error:

@@ -63,6 +63,10 @@ class RunInfo:
 class Output(Protocol):
     """Takes the frames of a run in order; what it made appears under its name only after `finish`."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences on what could not be carried over, such as sound that can't be read; known after `finish`."""
+
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
         """Takes the next frame with the masks of all objects shown."""
 
@@ -75,6 +79,8 @@ class Output(Protocol):
 
 class _Maskwise:
     """An output made from the masks alone."""
+
+    notes: Sequence[str] = ()
 
     def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter) -> None:
         self._writer = writer
@@ -95,6 +101,10 @@ class _Pictures:
         self._picture = picture
         self.finish = writer.finish
         self.abort = writer.abort
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self._writer.notes if isinstance(self._writer, VideoWriter) else ()
 
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
         self._writer.write(frame.with_image(self._picture(frame, masks)))
@@ -145,6 +155,7 @@ def _open_masks(request: OutputRequest, run: RunInfo) -> Output:
                 model=run.model,
                 prompts=run.prompts,
                 names=run.names,
+                trim=run.trim,
                 overwrite=run.overwrite,
             )
         )

@@ -16,13 +16,25 @@ from trackmatte.errors import UsageError
 from trackmatte.io.decode import VideoReader
 from trackmatte.io.prefetch import Worker, prefetch
 from trackmatte.outputs import Output
-from trackmatte.schedule import Schedule, cut, object_names
-from trackmatte.types import WHOLE, Frame, ObjectMasks, Prompt, Range
+from trackmatte.schedule import Schedule, check_times, cut, object_names
+from trackmatte.tracker.prompts import check
+from trackmatte.types import WHOLE, ClipInfo, Frame, ObjectMasks, Prompt, Range
 
 if TYPE_CHECKING:
     from trackmatte.tracker.model import Model
 
 Tracked = tuple[Frame, ObjectMasks]
+
+
+def check_prompts(prompts: Sequence[Prompt], clip: ClipInfo) -> None:
+    """Says before anything is loaded or read what is wrong with prompts, as far as the clip's header tells.
+
+    Raises:
+        PromptError: there is none, or one lies outside the picture, clearly after the end, or has no area.
+    """
+    check_times(prompts, clip)
+    for prompt in prompts:
+        check(prompt, height=clip.height, width=clip.width)
 
 
 def track_frames(
@@ -44,8 +56,8 @@ def track_frames(
     """
     from trackmatte.tracker.propagate import Propagator
 
+    check_prompts(prompts, clip.info)
     schedule = Schedule(prompts)
-    schedule.check(clip.info)
     propagator = Propagator(model, height=clip.info.height, width=clip.info.width, names=object_names(prompts))
     last = -1
     with prefetch(cut(clip, span)) as frames:

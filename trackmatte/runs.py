@@ -16,7 +16,7 @@ from trackmatte.errors import UsageError
 from trackmatte.io.decode import VideoReader, open_clip
 from trackmatte.io.tracks import read_tracks
 from trackmatte.outputs import OutputRequest, RunInfo, check_requests, opened
-from trackmatte.pipeline import Tracked, saved_frames, track_frames, write_outputs
+from trackmatte.pipeline import Tracked, check_prompts, saved_frames, track_frames, write_outputs
 from trackmatte.reporting import Progress, print_summary, warn
 from trackmatte.schedule import object_names
 from trackmatte.summary import Summary
@@ -100,6 +100,7 @@ def run_track(
             trim=span != WHOLE,
             overwrite=options.overwrite,
         )
+        check_prompts(prompts, reader.info)
         check_requests(outputs, info)
         loaded = model.load()
         results = track_frames(reader, prompts, model=loaded, span=span)
@@ -146,8 +147,9 @@ def _run(
 
         write_outputs(results, writers, only=options.only, on_frame=report)
     summary.close(damage=reader.damage)
-    if reader.damage:
-        warn(reader.damage)
+    for note in [reader.damage, *(note for writer in writers for note in writer.notes)]:
+        if note:
+            warn(note)
     if options.as_json:
         click.echo(json.dumps(summary.to_json()))
     elif not options.quiet:

@@ -33,20 +33,6 @@ class Schedule:
         self._waiting = list(prompts)
         self._at_start = True
 
-    def check(self, clip: ClipInfo) -> None:
-        """Fails early where a prompt lies clearly after the clip's end, as far as its header can be trusted.
-
-        Raises:
-            PromptError: a prompt is more than a tenth of the clip after its end.
-        """
-        for prompt in self._waiting:
-            if (clip.frames and prompt.frame is not None and prompt.frame > clip.frames * 1.1 + 10) or (
-                clip.duration_seconds
-                and prompt.seconds is not None
-                and prompt.seconds - clip.start_seconds > clip.duration_seconds * Fraction(11, 10) + 1
-            ):
-                raise self._too_late(prompt, clip.frames)
-
     def due(self, frame: Frame) -> list[Prompt]:
         """The prompts that fall on `frame`.
 
@@ -65,7 +51,7 @@ class Schedule:
             PromptError: a prompt lies after the last frame.
         """
         if self._waiting:
-            raise self._too_late(self._waiting[0], frames)
+            raise _too_late(self._waiting[0], frames)
 
     def _is_due(self, prompt: Prompt, frame: Frame) -> bool:
         if prompt.seconds is not None:
@@ -79,10 +65,24 @@ class Schedule:
             )
         return prompt.frame == frame.index
 
-    @staticmethod
-    def _too_late(prompt: Prompt, frames: int | None) -> PromptError:
-        at = Time(prompt.frame, prompt.seconds)
-        length = f"the clip ends after {frames} frames" if frames else "the clip is shorter"
-        return PromptError(
-            f"prompt for object {prompt.name!r} at {at} lies after the end: {length}; give an earlier time"
-        )
+
+def check_times(prompts: Sequence[Prompt], clip: ClipInfo) -> None:
+    """Fails early where a prompt lies clearly after the clip's end, as far as its header can be trusted.
+
+    Raises:
+        PromptError: there is no prompt, or one is more than a tenth of the clip after its end.
+    """
+    Schedule(prompts)
+    for prompt in prompts:
+        if (clip.frames and prompt.frame is not None and prompt.frame > clip.frames * 1.1 + 10) or (
+            clip.duration_seconds
+            and prompt.seconds is not None
+            and prompt.seconds - clip.start_seconds > clip.duration_seconds * Fraction(11, 10) + 1
+        ):
+            raise _too_late(prompt, clip.frames)
+
+
+def _too_late(prompt: Prompt, frames: int | None) -> PromptError:
+    at = Time(prompt.frame, prompt.seconds)
+    length = f"the clip ends after {frames} frames" if frames else "the clip is shorter"
+    return PromptError(f"prompt for object {prompt.name!r} at {at} lies after the end: {length}; give an earlier time")

@@ -263,7 +263,7 @@ class ObjectMasks:
 
     def union(self) -> BoolArray:
         """(H, W) bool: where any object is."""
-        return np.logical_or.reduce(self.masks, axis=0)
+        return np.asarray(self.masks.any(axis=0))
 
     def only(self, names: tuple[str, ...]) -> ObjectMasks:
         """The named objects alone, in their order here."""

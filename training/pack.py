@@ -51,9 +51,10 @@ class PackWriter:
 
 
 class Pack:
-    """Reads a pack; images are decoded when asked for."""
+    """Reads a pack; images are decoded when first asked for, and kept (about 2 GB for all of them)."""
 
     def __init__(self, path: Path):
+        self.decoded: dict[int, Image] = {}
         records = json.loads(path.with_suffix(".json").read_text())
         self.entries = [Entry(**{k: tuple(v) if isinstance(v, list) else v for k, v in r.items()}) for r in records]
         with path.with_suffix(".bin").open("rb") as file:
@@ -65,8 +66,11 @@ class Pack:
     def image(self, entry: Entry, view: int = 0) -> Image:
         """(H, W, 3) BGR or (H, W, 4) BGRA, uint8, straight alpha."""
         start = entry.offsets[view]
+        if start in self.decoded:
+            return self.decoded[start]
         blob = np.frombuffer(self.data, np.uint8, entry.sizes[view], start)
         image = cv2.imdecode(blob, cv2.IMREAD_UNCHANGED)
         if image is None:
             raise ValueError(f"{entry.name}: view {view} can't be decoded; build the data again")
+        self.decoded[start] = image
         return image

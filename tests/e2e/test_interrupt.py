@@ -18,13 +18,10 @@ def test_signals(tmp_path, number, code):
     clip = make_clip(tmp_path / "clip.mp4", frames=600, size=(320, 240), audio="aac")
     out = tmp_path / "out"
     out.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trackmatte", "track", str(clip), "--box", "40,40,160,160"]
-        + ["--matte", str(out / "m.mp4"), "--masks", str(out / "t.jsonl"), "--masks", str(out / "png")]
-        + ["--alpha", str(out / "a.mov"), "--render", "blur", str(out / "r.mp4")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    outputs = ["--matte", out / "m.mp4", "--masks", out / "t.jsonl", "--masks", out / "png"]
+    outputs += ["--alpha", out / "a.mov", "--render", "blur", out / "r.mp4"]
+    command = [sys.executable, "-m", "trackmatte", "track", clip, "--box", "40,40,160,160", *outputs]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if any(path.stat().st_size > 2000 for path in out.rglob("*t.jsonl*")):

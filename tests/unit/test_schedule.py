@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trackmatte.errors import PromptError, UsageError
-from trackmatte.schedule import Schedule, cut, object_names
+from trackmatte.schedule import Schedule, check_times, cut, object_names
 from trackmatte.types import ClipInfo, Frame, Point, Range, Time
 
 
@@ -50,11 +50,11 @@ def test_a_prompt_far_after_the_end_is_refused_before_tracking():
     clip = ClipInfo(
         path="a.mp4", width=6, height=4, coded_width=6, coded_height=4, frames=100, duration_seconds=Fraction(4)
     )
-    Schedule([Point(1, 0, frame=105), Point(1, 0, seconds=Fraction(42, 10))]).check(clip)
+    check_times([Point(1, 0, frame=105), Point(1, 0, seconds=Fraction(42, 10))], clip)
     with pytest.raises(PromptError, match="frame 500"):
-        Schedule([Point(1, 0, frame=500)]).check(clip)
+        check_times([Point(1, 0, frame=500)], clip)
     with pytest.raises(PromptError, match=r"9s"):
-        Schedule([Point(1, 0, seconds=Fraction(9))]).check(clip)
+        check_times([Point(1, 0, seconds=Fraction(9))], clip)
 
 
 def test_no_prompt_is_refused():

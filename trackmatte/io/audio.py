@@ -13,6 +13,7 @@ is told in `SoundTracks.notes`.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, Protocol
@@ -31,7 +32,9 @@ _COPIED = {
 }
 _MOV_PCM = ("pcm_s16", "pcm_s24", "pcm_s32", "pcm_f32", "pcm_f64")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000)
+_OPUS_RATE = 48000
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_LEAD = 2  # packets before zero that a decoder may need, where an edit list can hide them
 _INTERLEAVING = 1  # seconds that streams of one file may lie apart
 _SEEK_MARGIN = 2  # seconds read before the start, so that decoders have settled when it comes
 
@@ -185,16 +188,20 @@ def _copy_metadata(source: AudioStream, target: Any) -> None:
 class _Copy:
     """Packets as they are, moved in time.
 
-    In .mp4 and .mov the packets that a decoder needs before the origin come along and an edit list hides them;
-    .mkv and .webm have no times below zero, and start with the first packet from zero on.
+    In .mp4 and .mov the packets that a decoder needs before zero come along, and an edit list hides them. .mkv and
+    .webm have no times below zero but those of the priming that the codec declares: there the sound starts with the
+    first packet from then on (at most one packet, 20 ms or so, is missing at the start).
     """
 
     def __init__(self, stream: AudioStream, output: OutputContainer, *, origin: Fraction) -> None:
-        assert stream.time_base is not None
+        if stream.time_base is None:
+            raise ValueError("it has no time base")
         self._target = output.add_stream_from_template(stream)
         _copy_metadata(stream, self._target)
         self._shift = round(origin / stream.time_base)
-        self._lead = 2 if output.format.name in ("mp4", "mov") else 0
+        self._edits = output.format.name in ("mp4", "mov")
+        priming = Fraction(int(stream.codec_context.delay), stream.rate or _OPUS_RATE)
+        self._least = -math.ceil(priming / stream.time_base)
         self._last: int | None = None
 
     def convert(self, packet: Packet[Any]) -> list[Packet[Any]]:
@@ -202,11 +209,9 @@ class _Copy:
         if time is None or packet.size == 0:
             return []
         time -= self._shift
-        lead = self._lead * (packet.duration or 0)
-        if (time + lead <= 0 and lead > 0) or (lead == 0 and time < 0):
-            return []
-        if self._last is not None and time <= self._last:
-            return []  # times that run backwards: the container would refuse the packet
+        least = 1 - _LEAD * (packet.duration or 0) if self._edits else self._least
+        if time < least or (self._last is not None and time <= self._last):
+            return []  # before the start, or running backwards, which no container takes
         self._last = packet.pts = packet.dts = time
         packet.stream = self._target
         return [packet]
@@ -222,7 +227,7 @@ class _Transcode:
         codec = "libopus" if output.format.name == "webm" else "aac"
         channels = stream.codec_context.layout.nb_channels
         channels = channels if channels in _LAYOUTS else 2
-        rate = 48000 if codec == "libopus" or stream.rate not in _AAC_RATES else stream.rate
+        rate = _OPUS_RATE if codec == "libopus" or stream.rate not in _AAC_RATES else stream.rate
         self._source = stream
         self._origin = origin
         self._rate = rate
@@ -242,7 +247,9 @@ class _Transcode:
         if self._graph is None:
             return packets
         self._graph.push(None)
-        return packets + self._pull() + self._target.encode(None)
+        packets += self._pull()
+        packets += self._target.encode(None)
+        return packets
 
     def _encode(self, frame: Any) -> list[Packet[Any]]:
         if frame.pts is None:

@@ -9,17 +9,17 @@ import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from trackmatte.io.color import RANGES, SCALE_FLAGS, SCALE_MATRICES, is_gray, is_rgb, matrix_of, range_of
+from trackmatte.io.color import SCALE_FLAGS, is_gray, is_rgb, source_matrix, source_range
+from trackmatte.io.colortags import RANGES
 from trackmatte.types import ClipInfo, ImageArray
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
-_WHITE = 65283  # what swscale makes of white when it converts YUV or grey of limited range to 16 bits
 
 
 def displayed_size(width: int, height: int, *, pixel_aspect: Fraction, rotation: int) -> tuple[int, int]:
     """The size of a stored picture once its pixels are square and it stands upright.
 
-    Pixels are only ever widened or heightened: the larger count of the two sides is kept.
+    Pixels only ever become more: wide pixels widen the picture, tall ones heighten it.
 
     Returns:
         (W, H) as displayed.
@@ -51,10 +51,9 @@ class Converter:
         self._size = (info.width, info.height) if upright else (info.height, info.width)
         self._turn = _TURNS.get(info.rotation)
         self._deep = info.bit_depth > 8
-        self._reformatter = VideoReformatter()
-        matrix = matrix_of(info.color, width=info.coded_width, height=info.coded_height)
-        self._matrix = SCALE_MATRICES[matrix]
+        self._matrix = source_matrix(info.color, width=info.coded_width, height=info.coded_height)
         self._color = info.color
+        self._reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> ImageArray:
         """Converts one frame.
@@ -68,9 +67,8 @@ class Converter:
         return np.ascontiguousarray(image)
 
     def _rgb(self, frame: av.VideoFrame) -> ImageArray:
-        name = frame.format.name
-        source_range = range_of(self._color, pixel_format=name)
         width, height = self._size
+        limits = source_range(self._color, pixel_format=frame.format.name)
         converted = self._reformatter.reformat(
             frame,
             width=width,
@@ -78,12 +76,38 @@ class Converter:
             format="rgb48le" if self._deep else "rgb24",
             src_colorspace=self._matrix,
             dst_colorspace=self._matrix,
-            src_color_range=RANGES[source_range],
+            src_color_range=RANGES[limits],
             dst_color_range=RANGES["pc"],
             interpolation=SCALE_FLAGS,
         )
-        image: ImageArray = converted.to_ndarray()
-        return self._stretched(image, name)
+        black, white = _levels(frame, limits, deep=self._deep, size=self._size)
+        return stretched(converted.to_ndarray(), black=black, white=white)
 
-    def _stretched(self, image: ImageArray, pixel_format: str) -> ImageArray:
+
+def stretched(image: ImageArray, *, black: float, white: float) -> ImageArray:
+    """Spreads the values from `black` to `white` over the whole range of the image's type."""
+    top = float(np.iinfo(image.dtype).max)
+    if black == 0 and white == top:
         return image
+    gain = top / (white - black)
+    return cv2.addWeighted(image, gain, image, 0.0, -black * gain)  # type: ignore[no-any-return]
+
+
+def _levels(frame: av.VideoFrame, limits: str, *, deep: bool, size: tuple[int, int]) -> tuple[float, float]:
+    """What swscale makes of black and white with the flags used here.
+
+    It leaves the limited range of grey and of RGB as it is. In 16 bits its white is short of 65535: YUV of limited
+    range ends at 65283, and other sources at their own highest value shifted up to 16 bits (RGB only when scaled).
+    """
+    name = frame.format.name
+    own = is_gray(name) or is_rgb(name)
+    if limits == "tv" and own:
+        return (16 << 8, 235 << 8) if deep else (16, 235)
+    if not deep:
+        return 0, 255
+    if limits == "tv":
+        return 0, 65283
+    if is_rgb(name) and size == (frame.width, frame.height):
+        return 0, 65535
+    bits = min(16, max(component.bits for component in frame.format.components))
+    return 0, float((1 << bits) - 1 << 16 - bits)

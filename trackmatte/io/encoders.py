@@ -8,6 +8,9 @@
 
 H.264 and H.265 are 4:2:0, which can't hold an odd number of columns or rows; such pictures are written as 4:4:4 of
 the same size (players built on FFmpeg open it, QuickTime doesn't). VP9 takes any size.
+
+There are no B-frames: decoding order is then presentation order, so that a sample's duration in .mp4 and .mov is its
+frame's own at a variable rate too, and editors need no edit list to find the first frame.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ VIDEO_SUFFIXES: dict[VideoKind, tuple[str, ...]] = {
     "alpha": (".mov", ".webm", ".mkv"),
 }
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
-_CRF = {"color": 16, "matte": 10, "alpha": 16}
+_CRF = {"color": 14, "matte": 4, "alpha": 14}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +137,8 @@ def _encoder_options(codec: str, kind: VideoKind) -> dict[str, str]:
     """Visually lossless at a speed that keeps up with tracking."""
     crf = str(_CRF[kind])
     return {
-        "libx264": {"crf": crf, "preset": "veryfast"},
-        "libx265": {"crf": crf, "preset": "superfast", "x265-params": "log-level=error"},
+        "libx264": {"crf": crf, "preset": "veryfast", "bf": "0"},
+        "libx265": {"crf": crf, "preset": "superfast", "x265-params": "log-level=error:bframes=0"},
         "libvpx-vp9": {"crf": crf, "b": "0", "deadline": "realtime", "cpu-used": "5", "row-mt": "1"},
         "libsvtav1": {"crf": crf, "preset": "9"},
         "prores_ks": {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"},

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import cv2
 import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from trackmatte.errors import OutputError
-from trackmatte.io.colortags import MATRICES, PRIMARIES, RANGES, TRANSFERS, UNSPECIFIED, swscale_matrix, yuv_tags
+from trackmatte.io.color import SCALE_FLAGS, is_rgb, source_range
+from trackmatte.io.colortags import RANGES, set_tags, swscale_matrix
 from trackmatte.io.encoders import VideoSpec
 from trackmatte.types import ClipInfo, ColorTags, Frame
 
-# The scaler's most faithful way between RGB and YUV: a picture that goes there and back loses only what the format
-# can't hold.
-FAITHFUL = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
-_LIMITED, _FULL = RANGES["tv"], RANGES["pc"]
+_FULL = RANGES["pc"]
 _MAX_THREADS = 8
+_WHITE = 65283
+_IMAGE_TAGS = ColorTags(primaries="bt709", transfer="iec61966-2-1", matrix="bt709", range="tv")
 _MATTE_TAGS = ColorTags(primaries="bt709", transfer="bt709", matrix="bt709", range="tv")
 _INPUT_FORMATS = {
     ("color", "uint8"): ("rgb24", 3),
@@ -36,19 +36,22 @@ _INPUT_FORMATS = {
 
 
 def stream_tags(spec: VideoSpec, clip: ClipInfo) -> ColorTags:
-    """The colour tags of the output: the clip's, as far as the stream can carry them.
+    """The colour tags of the output: the clip's, unspecified ones too, as far as the stream can carry them.
 
-    A matte is BT.709 in limited range whatever the clip is. ProRes and VP9's alpha know limited range alone; RGB has
-    no matrix and full range.
+    A matte is BT.709 in limited range whatever the clip is. An RGB stream has no matrix and full range. ProRes
+    knows limited range alone. A clip that is stored as RGB gets BT.709's matrix in limited range, and a folder of
+    images the sRGB tags besides that images go by.
     """
     if spec.kind == "matte":
         return _MATTE_TAGS
-    tags = yuv_tags(clip.color, images=clip.container == "images")
+    tags = clip.color
+    if clip.container == "images":
+        tags = _IMAGE_TAGS
+    elif tags.matrix == "gbr" or is_rgb(clip.pixel_format):
+        tags = replace(tags, matrix="bt709", range="tv")
     if spec.rgb:
-        return ColorTags(primaries=tags.primaries, transfer=tags.transfer, matrix="gbr", range="pc")
-    if spec.kind == "alpha":
-        return ColorTags(primaries=tags.primaries, transfer=tags.transfer, matrix=tags.matrix, range="tv")
-    return tags
+        return replace(tags, matrix="gbr", range="pc")
+    return replace(tags, range="tv") if spec.codec == "prores_ks" else tags
 
 
 class PictureEncoder:
@@ -76,7 +79,7 @@ class PictureEncoder:
         self._last: int | None = None
         self._tags = stream_tags(spec, clip)
         self._matrix = swscale_matrix(self._tags.matrix, width=first.width, height=first.height)
-        self._range = RANGES.get(self._tags.range or "", _LIMITED)
+        self._range = RANGES[source_range(self._tags, pixel_format=spec.pixel_format)]
         self._last_duration = 0
         self._step = max(1, round(1 / (clip.rate * first.time_base))) if clip.rate else 1
         self._durations: dict[int, int] = {}
@@ -94,10 +97,7 @@ class PictureEncoder:
         context.thread_count = min(_MAX_THREADS, os.cpu_count() or 1)
         if spec.tag is not None:
             context.codec_tag = spec.tag
-        context.color_primaries = PRIMARIES.get(tags.primaries or "", UNSPECIFIED)
-        context.color_trc = TRANSFERS.get(tags.transfer or "", UNSPECIFIED)
-        context.colorspace = MATRICES.get(tags.matrix or "", UNSPECIFIED)
-        context.color_range = RANGES.get(tags.range or "", 0)
+        set_tags(context, tags)
         return stream
 
     def encode(self, frame: Frame) -> list[Packet[Any]]:
@@ -147,20 +147,19 @@ class PictureEncoder:
         """The picture in the encoder's pixel format."""
         source_format, _ = input_format(self._spec, frame)
         image: Any = np.ascontiguousarray(frame.image)
+        if image.dtype == np.uint16 and self._range == RANGES["tv"]:
+            image = _scaled_for_limited(image)
         source = VideoFrame.from_ndarray(image, format=source_format)
         picture = self._scaler.reformat(
             source,
             format=self._spec.pixel_format,
             dst_colorspace=None if self._spec.rgb else self._matrix,
-            interpolation=FAITHFUL,
+            interpolation=SCALE_FLAGS,
             src_color_range=_FULL,
-            dst_color_range=_FULL if self._spec.rgb else self._range,
+            dst_color_range=self._range,
             threads=1,
         )
-        picture.colorspace = MATRICES.get(self._tags.matrix or "", UNSPECIFIED)
-        picture.color_range = RANGES.get(self._tags.range or "", 0)
-        picture.color_primaries = PRIMARIES.get(self._tags.primaries or "", UNSPECIFIED)
-        picture.color_trc = TRANSFERS.get(self._tags.transfer or "", UNSPECIFIED)
+        set_tags(picture, self._tags)
         return picture
 
 
@@ -178,3 +177,11 @@ def input_format(spec: VideoSpec, frame: Frame) -> tuple[str, int | None]:
             f"frame {frame.index} is {image.shape} {image.dtype}, which is no picture of kind {spec.kind}"
         )
     return known
+
+
+def _scaled_for_limited(image: Any) -> Any:
+    """Deep RGB as swscale wants it: it takes 65283, not 65535, to white where it converts to limited range."""
+    scaled = cv2.addWeighted(image, _WHITE / 65535, image, 0, 0)
+    if image.shape[2] == 4:
+        scaled[..., 3] = image[..., 3]
+    return scaled

@@ -36,21 +36,29 @@ def is_pointwise(module: nn.Module) -> bool:
 
 
 def fold_batch_norms(module: nn.Module) -> int:
-    """Folds each batch norm that directly follows a convolution inside an `nn.Sequential` into it, in place.
+    """Folds batch norms into the convolutions before them, in place.
+
+    Folded are a norm that directly follows a convolution inside an `nn.Sequential`, and the `norm` of a module that
+    applies it to its `conv`.
 
     Args:
-        module: any module in eval mode; its Sequentials keep their length, a folded norm becomes an Identity.
+        module: in eval mode.
 
     Returns:
-        How many norms were folded.
+        How many norms were folded; an Identity is in the place of each.
     """
     folded = 0
-    for child in module.modules():
-        if not isinstance(child, nn.Sequential):
-            continue
-        for i in range(len(child) - 1):
-            convolution, norm = child[i], child[i + 1]
+    for parent in list(module.modules()):
+        for first, second in _neighbours(parent):
+            convolution, norm = getattr(parent, first, None), getattr(parent, second, None)
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                child[i], child[i + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+                setattr(parent, first, fuse_conv_bn_eval(convolution, norm))
+                setattr(parent, second, nn.Identity())
                 folded += 1
     return folded
+
+
+def _neighbours(parent: nn.Module) -> list[tuple[str, str]]:
+    if isinstance(parent, nn.Sequential):
+        return [(str(i), str(i + 1)) for i in range(len(parent) - 1)]
+    return [("conv", "norm")]

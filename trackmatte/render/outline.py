@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from trackmatte.palette import color
-from trackmatte.render.cells import window
+from trackmatte.render.cells import box_within, window
 from trackmatte.render.color import Color, solid
 from trackmatte.render.region import Region
 from trackmatte.types import ImageArray, UInt8Array
@@ -41,9 +41,8 @@ class Outline:
 
 def _rim(region: Region, thickness: float) -> UInt8Array:
     """(h, w) uint8 of the region's box: 1 on the mask's pixels up to `thickness` from one outside it."""
-    around = window(region.box, region.mask.shape, cell=1, margin=1)
+    around = window(region, cell=1, margin=1)
     mask = np.ascontiguousarray(region.mask[around[1] : around[3], around[0] : around[2]])
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 5)
     rim = (mask.view(np.bool_) & (depth <= thickness)).view(np.uint8)
-    left, top = region.box[0] - around[0], region.box[1] - around[1]
-    return rim[top:, left:][: region.box[3] - region.box[1], : region.box[2] - region.box[0]]
+    return box_within(rim, around, region)

@@ -46,7 +46,7 @@ def gather(
     """
     by_name: dict[str, list[Prompt]] = {}
     for prompt in prompts:
-        _check(prompt, height, width)
+        check(prompt, height=height, width=width)
         by_name.setdefault(prompt.name, []).append(prompt)
     return {name: _join(name, group, first=name not in seeded) for name, group in by_name.items()}
 
@@ -70,7 +70,12 @@ def _join(name: str, prompts: Sequence[Prompt], *, first: bool) -> ObjectPrompt:
     return ObjectPrompt(coordinates, tuple(labels))
 
 
-def _check(prompt: Prompt, height: int, width: int) -> None:
+def check(prompt: Prompt, *, height: int, width: int) -> None:
+    """Checks one prompt against the picture, whenever it is due.
+
+    Raises:
+        PromptError: it lies outside the picture, is no number, has no area or another size than the picture.
+    """
     if isinstance(prompt, Point):
         where = f"{'click' if prompt.positive else 'negative click'} ({prompt.x:g}, {prompt.y:g})"
         inside = _finite((prompt.x, prompt.y)) and 0 <= prompt.x < width and 0 <= prompt.y < height

@@ -21,6 +21,7 @@ from trackmatte.errors import ModelError
 from trackmatte.tracker.registry import HubFile, ModelSpec, cached_path, find_spec
 
 State = dict[str, torch.Tensor]
+_TORCH_STARTS = (b"PK\x03\x04", b"\x80")  # a zip archive; a pickle, as torch wrote before 1.6
 
 
 def read_state(path: Path) -> State:
@@ -34,17 +35,21 @@ def read_state(path: Path) -> State:
     """
     try:
         start = _first_bytes(path)
-        state = load_file(path) if _is_safetensors(path, start) else _read_torch(path)
+        if path.suffix == ".safetensors" or start[8:9] == b"{":
+            return load_file(path)
+        if not start.startswith(_TORCH_STARTS):
+            raise ModelError(f"{path} is no file of weights; give a torch checkpoint (.pt) or a .safetensors file")
+        return _read_torch(path)
     except SafetensorError as exc:
-        raise ModelError(f"{path} is damaged or no safetensors file ({exc}); get the weights again") from exc
+        raise ModelError(f"{path} is damaged or no safetensors file ({_line(exc)}); get the weights again") from exc
     except pickle.UnpicklingError as exc:
-        raise ModelError(f"{path} holds more than weights or is no checkpoint, and is not loaded; use a trusted "
-                         "checkpoint of tensors alone") from exc  # fmt: skip
-    except (EOFError, KeyError, ValueError, RuntimeError) as exc:
+        raise ModelError(
+            f"{path} holds more than weights, or is damaged, and is not loaded; give a checkpoint of tensors alone"
+        ) from exc
+    except (EOFError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as exc:
         raise ModelError(f"{path} is damaged or no checkpoint ({_line(exc)}); get the weights again") from exc
     except OSError as exc:
         raise ModelError(f"can't read the weights {path}: {exc.strerror or exc}; check --checkpoint") from exc
-    return state
 
 
 def locate(spec: ModelSpec) -> Path:
@@ -124,10 +129,6 @@ def _first_bytes(path: Path) -> bytes:
     if text.startswith(b"version https://git-lfs"):
         raise ModelError(f"{path} is a Git LFS pointer, not weights; fetch the file itself (git lfs pull)")
     return start
-
-
-def _is_safetensors(path: Path, start: bytes) -> bool:
-    return path.suffix == ".safetensors" or start[8:9] == b"{"
 
 
 def _read_torch(path: Path) -> State:

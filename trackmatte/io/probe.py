@@ -1,0 +1,206 @@
+"""What the reader sees of a clip, without decoding more than its first frame.
+
+Times come from the index of MP4 and MOV files. Other containers are listed packet by packet without decoding: whole up
+to 64 MiB; of larger ones the first thousand packets tell whether the rate varies, and the number of frames is an
+estimate from length and rate.
+
+The rate counts as variable where one frame's duration is off the typical one by more than a tick and a millisecond
+(containers round times to their ticks).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from trackmatte.errors import InputError
+from trackmatte.io.color import tags_from_codes
+from trackmatte.io.convert import displayed_size
+from trackmatte.io.images import probe_folder
+from trackmatte.io.opening import open_media, video_stream
+from trackmatte.types import AudioInfo, ClipInfo, ColorTags
+
+_LISTED_BYTES = 64 << 20
+_LISTED_PACKETS = 1000
+_INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
+
+
+def probe(path: str | Path) -> ClipInfo:
+    """Describes a video file or a folder of images.
+
+    Args:
+        path: the file or folder.
+
+    Returns:
+        The clip as `open_clip` reads it.
+
+    Raises:
+        InputError: it can't be read; the message says why.
+    """
+    if Path(path).is_dir():
+        return probe_folder(path)
+    times = _times(path)
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        frame = _first_frame(container, stream, path)
+        return _describe(path, container, stream, frame, times)
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """What the index or the packets tell, in ticks."""
+
+    frames: int | None
+    end: int | None
+    variable: bool | None
+
+
+def _describe(
+    path: str | Path, container: InputContainer, stream: VideoStream, frame: av.VideoFrame, times: _Times
+) -> ClipInfo:
+    base = stream.time_base or Fraction(1, 1000)
+    rotation = _rotation(frame)
+    aspect = _pixel_aspect(stream)
+    width, height = displayed_size(frame.width, frame.height, pixel_aspect=aspect, rotation=rotation)
+    start = frame.pts if frame.pts is not None else stream.start_time or 0
+    duration = _duration(container, stream, times, start)
+    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    if times.variable and times.frames and duration:
+        rate = (times.frames / duration).limit_denominator(1_000_000)
+    frames = times.frames
+    if frames is None and duration is not None and rate:
+        frames = round(duration * rate)
+    components = frame.format.components
+    return ClipInfo(
+        path=str(path),
+        width=width,
+        height=height,
+        coded_width=frame.width,
+        coded_height=frame.height,
+        rotation=rotation,
+        pixel_aspect=aspect,
+        rate=rate or None,
+        variable_rate=times.variable,
+        time_base=base,
+        start_seconds=start * base,
+        duration_seconds=duration,
+        frames=frames,
+        codec=stream.codec_context.name,
+        pixel_format=frame.format.name,
+        bit_depth=max(component.bits for component in components),
+        interlaced=frame.interlaced_frame or int(getattr(stream.codec_context, "field_order", 0)) in _INTERLACED,
+        has_alpha=any(c.is_alpha for c in components) or stream.metadata.get("alpha_mode") == "1",
+        color=_color(stream, frame),
+        audio=tuple(
+            AudioInfo(codec=s.codec_context.name, sample_rate=s.codec_context.sample_rate, channels=s.codec_context.channels)
+            for s in container.streams.audio
+            if s.codec_context is not None
+        ),
+        container=container.format.name,
+    )  # fmt: skip
+
+
+def _times(path: str | Path) -> _Times:
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        if _indexed(container, stream):
+            entries = [entry for entry in stream.index_entries if not entry.is_discard]
+            steps = [b.timestamp - a.timestamp for a, b in pairwise(entries)]
+            return _Times(len(entries), None, _varies(steps, stream.time_base))
+        return _listed(container, stream, whole=os.path.getsize(path) <= _LISTED_BYTES)
+
+
+def _listed(container: InputContainer, stream: VideoStream, *, whole: bool) -> _Times:
+    """Lists packets without decoding; those that come before the first keyframe don't count."""
+    times: list[int] = []
+    last = packets = 0
+    complete = True
+    try:
+        for packet in container.demux(stream):
+            time = packet.dts if packet.pts is None else packet.pts
+            packets += packet.size > 0
+            if packet.size > 0 and time is not None and (times or packet.is_keyframe):
+                times.append(time)
+                last = packet.duration or last
+            if not whole and packets >= _LISTED_PACKETS:
+                complete = False
+                break
+    except av.FFmpegError:
+        pass  # the reader says what is wrong there
+    times = sorted(time for time in times if time >= times[0])
+    steps = [b - a for a, b in pairwise(times)]
+    if not complete:
+        steps = steps[:-16]  # frames that belong in between were not seen yet
+        return _Times(None, None, _varies(steps, stream.time_base))
+    end = times[-1] + (last or (steps[-1] if steps else 0)) if times else None
+    return _Times(len(times) or packets, end, _varies(steps, stream.time_base))
+
+
+def _varies(steps: list[int], time_base: Fraction | None) -> bool | None:
+    if not steps:
+        return None
+    tolerance = 1 + Fraction(1, 1000) / (time_base or Fraction(1, 1000))
+    typical = median_low(steps)
+    return any(abs(step - typical) > tolerance for step in steps)
+
+
+def _indexed(container: InputContainer, stream: VideoStream) -> bool:
+    return "mp4" in container.format.name and stream.frames > 0 and len(stream.index_entries) > 0
+
+
+def _first_frame(container: InputContainer, stream: VideoStream, path: str | Path) -> av.VideoFrame:
+    reason = "its data hold no picture"
+    try:
+        for packet in container.demux(stream):
+            try:
+                for frame in packet.decode():
+                    return frame
+            except av.FFmpegError as error:
+                reason = error.strerror
+    except av.FFmpegError as error:
+        reason = error.strerror
+    raise InputError(f"{path}: no frame can be decoded ({reason}); the file is damaged or its format is not known here")
+
+
+def _rotation(frame: av.VideoFrame) -> int:
+    return round(-frame.rotation / 90) % 4 * 90
+
+
+def _pixel_aspect(stream: VideoStream) -> Fraction:
+    aspect = stream.sample_aspect_ratio
+    return Fraction(aspect) if aspect and aspect > 0 else Fraction(1)
+
+
+def _duration(container: InputContainer, stream: VideoStream, times: _Times, start: int) -> Fraction | None:
+    base = stream.time_base or Fraction(1, 1000)
+    if times.end is not None:
+        return (times.end - start) * base
+    if stream.duration is not None:
+        return stream.duration * base
+    return None if container.duration is None else Fraction(container.duration, 1_000_000)
+
+
+def _color(stream: VideoStream, frame: av.VideoFrame) -> ColorTags:
+    """The stream's tags; what it leaves out is taken from its first frame."""
+    context: Any = stream.codec_context
+
+    def code(name: str, unspecified: int) -> int:
+        value = int(getattr(context, name))
+        return value if value != unspecified else int(getattr(frame, name))
+
+    return tags_from_codes(
+        primaries=code("color_primaries", 2),
+        transfer=code("color_trc", 2),
+        matrix=code("colorspace", 2),
+        range=code("color_range", 0),
+        pixel_format=frame.format.name,
+    )

@@ -1,0 +1,228 @@
+"""Native tracks (`.jsonl`): a header line, then a line a frame with the RLE of each object.
+
+```
+{"trackmatte": 1, "clip": {...}, "model": "nano", "prompts": [...], "objects": ["1", "ball"]}
+{"index": 0, "pts": 0, "objects": {"1": {"rle": {"size": [H, W], "counts": "..."}, "score": 0.98, "present": true}}}
+```
+
+`clip` has `path`, `width`, `height`, `time_base` (seconds of a tick of `pts`, as `"1/30000"`), `rate` and `frames`
+(null where unknown). `"trim": true` in the header says that the frames are a part of the clip. An object that had no
+prompt yet has `"seeded": false` besides. Lines are written as tracking goes on; a file that was cut after the first
+line can be read up to its last whole line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trackmatte.errors import InputError
+from trackmatte.io.atomic import PendingOutput, output_errors
+from trackmatte.io.prompt_data import prompt_from_data, prompt_to_data
+from trackmatte.io.rle import decode_mask, encode_masks
+from trackmatte.types import ClipInfo, ObjectMasks, Prompt
+
+VERSION = 1
+
+
+class TracksWriter:
+    """A file of native tracks; the lines reach the disk as they are written."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clip: ClipInfo,
+        model: str,
+        prompts: Sequence[Prompt],
+        names: Sequence[str],
+        trim: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Checks the name, reserves it and writes the header.
+
+        Args:
+            path: the output.
+            clip: the clip that is tracked.
+            model: the model's name.
+            prompts: what the objects were named with.
+            names: the objects, in the order of axis O.
+            trim: whether the frames are a part of the clip.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            UsageError: the output is the clip. OutputError: it can't be written.
+        """
+        self._pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
+        header: dict[str, Any] = {
+            "trackmatte": VERSION,
+            "clip": _clip_json(clip),
+            "model": model,
+            "prompts": [prompt_to_data(prompt) for prompt in prompts],
+            "objects": list(names),
+        }
+        if trim:
+            header["trim"] = True
+        try:
+            with output_errors(self._pending.path):
+                self._file = open(self._pending.temp, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+            self._line(header)
+        except BaseException:
+            self._pending.discard()
+            raise
+
+    def write(self, masks: ObjectMasks, /) -> None:
+        """Adds the line of one frame. Raises OutputError."""
+        self._line({"index": masks.index, "pts": masks.pts, "objects": _objects_json(masks)})
+
+    def _line(self, value: dict[str, Any]) -> None:
+        with output_errors(self._pending.path):
+            self._file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+    def finish(self) -> None:
+        """Gives the file its name. Raises OutputError."""
+        with output_errors(self._pending.path):
+            self._file.close()
+        self._pending.commit()
+
+    def abort(self) -> None:
+        """Removes what was written."""
+        with contextlib.suppress(OSError):  # the disk is full; the file goes anyway
+            self._file.close()
+        self._pending.discard()
+
+
+def _clip_json(clip: ClipInfo) -> dict[str, Any]:
+    return {
+        "path": clip.path,
+        "width": clip.width,
+        "height": clip.height,
+        "time_base": str(clip.time_base),
+        "rate": None if clip.rate is None else str(clip.rate),
+        "frames": clip.frames,
+    }
+
+
+def _objects_json(masks: ObjectMasks) -> dict[str, Any]:
+    objects: dict[str, Any] = {}
+    for i, rle in enumerate(encode_masks(masks.masks)):
+        value = {"rle": rle, "score": round(float(masks.scores[i]), 6), "present": bool(masks.present[i])}
+        objects[masks.names[i]] = value if masks.seeded[i] else {**value, "seeded": False}
+    return objects
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """Saved tracks; iterating reads the frames one by one, each time from the first.
+
+    Attributes:
+        path: the file.
+        clip: the header's `clip`, as data.
+        model: the model's name.
+        prompts: what the objects were named with.
+        names: the objects' names, in the order of axis O.
+        width: columns of the masks.
+        height: rows of the masks.
+        time_base: seconds of one tick of `pts`.
+        trimmed: the frames are a part of the clip.
+    """
+
+    path: Path
+    clip: dict[str, Any]
+    model: str
+    prompts: tuple[Prompt, ...]
+    names: tuple[str, ...]
+    width: int
+    height: int
+    time_base: Fraction
+    trimmed: bool = False
+
+    def __iter__(self) -> Iterator[ObjectMasks]:
+        """The masks of each frame, up to the last whole line. Raises InputError at a damaged line before it."""
+        with _open(self.path) as file:
+            next(file)
+            for number, line in enumerate(file, 2):
+                try:
+                    value = json.loads(line)
+                except ValueError as exc:
+                    if not line.endswith(b"\n"):
+                        return
+                    raise InputError(f"{self.path}: line {number} isn't JSON; the tracks are damaged") from exc
+                try:
+                    masks = self._masks(value)
+                except (KeyError, TypeError, ValueError) as exc:
+                    raise InputError(f"{self.path}: line {number} is no frame of these tracks: {exc}") from exc
+                yield masks
+
+    def _masks(self, value: dict[str, Any]) -> ObjectMasks:
+        """One line's masks. Raises KeyError, TypeError or ValueError where it isn't a frame."""
+        objects = [value["objects"][name] for name in self.names]
+        masks = np.zeros((len(objects), self.height, self.width), np.bool_)
+        for i, item in enumerate(objects):
+            mask = decode_mask(item["rle"]) if item["rle"]["size"] == [self.height, self.width] else None
+            if mask is None:
+                raise ValueError(f"a mask is {item['rle']['size']}, {[self.height, self.width]} was expected")
+            masks[i] = mask
+        return ObjectMasks(
+            index=_integer(value["index"]),
+            pts=_integer(value["pts"]),
+            time_base=self.time_base,
+            names=self.names,
+            masks=masks,
+            scores=np.array([float(item["score"]) for item in objects], np.float32),
+            present=np.array([bool(item["present"]) for item in objects], np.bool_),
+            seeded=np.array([bool(item.get("seeded", True)) for item in objects], np.bool_),
+        )
+
+
+def read_tracks(path: str | os.PathLike[str]) -> Tracks:
+    """Opens saved tracks.
+
+    Raises:
+        InputError: the file can't be read or is no native tracks.
+    """
+    path = Path(path)
+    with _open(path) as file:
+        line = file.readline()
+    try:
+        header = json.loads(line)
+        version = header["trackmatte"]
+        if version != VERSION:
+            raise InputError(f"{path}: tracks of version {version!r}, {VERSION} was expected; update trackmatte")
+        clip = header["clip"]
+        return Tracks(
+            path=path,
+            clip=clip,
+            model=str(header["model"]),
+            prompts=tuple(prompt_from_data(value) for value in header["prompts"]),
+            names=tuple(str(name) for name in header["objects"]),
+            width=_integer(clip["width"]),
+            height=_integer(clip["height"]),
+            time_base=Fraction(clip["time_base"]),
+            trimmed=bool(header.get("trim", False)),
+        )
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
+        raise InputError(f"{path}: no native tracks; a .jsonl file written by --masks was expected") from exc
+
+
+def _open(path: Path) -> Any:
+    """The file, for reading bytes. Raises InputError."""
+    try:
+        return open(path, "rb")
+    except OSError as exc:
+        raise InputError(f"can't read {path}: {exc.strerror or exc}") from exc
+
+
+def _integer(value: Any) -> int:
+    """An integer as it is. Raises TypeError."""
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no integer")
+    return value

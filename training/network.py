@@ -1,0 +1,86 @@
+"""The network in training: `nano` as its config describes it, its pretrained trunk, and a head that only training has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from sam2.modeling.sam2_base import SAM2Base
+from torch import Tensor, nn
+
+from trackmatte.tracker.trunk import LITE0
+
+CONFIG = Path(__file__).parent.parent / "trackmatte" / "tracker" / "configs" / "nano.yaml"
+MEAN = torch.tensor([0.485, 0.456, 0.406])
+STD = torch.tensor([0.229, 0.224, 0.225])
+TRUNK_MEAN, TRUNK_STD = 127 / 255, 128 / 255  # what the pretrained trunk was trained with
+
+
+def build(config: Path = CONFIG, **overrides: object) -> SAM2Base:
+    """The model with fresh weights, in eval mode (batch norm is never updated). `overrides` set keys of `model:`."""
+    settings = OmegaConf.load(config).model
+    for key, value in overrides.items():
+        OmegaConf.update(settings, key, value, force_add=True)
+    return instantiate(settings, _recursive_=True).eval()
+
+
+def set_size(model: SAM2Base, size: int) -> None:
+    """Let the model take pictures of `size` pixels; all its weights serve any multiple of 32."""
+    cells = size // model.backbone_stride
+    model.image_size, model.sam_image_embedding_size = size, cells
+    encoder = model.sam_prompt_encoder
+    encoder.input_image_size, encoder.image_embedding_size = (size, size), (cells, cells)
+    encoder.mask_input_size = (4 * cells, 4 * cells)
+
+
+def load_trunk(model: SAM2Base, path: Path) -> None:
+    """Put the pretrained EfficientNet-Lite0 in, with its own input normalisation folded into the stem."""
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    state = {new: weights[old] for old in weights if (new := trunk_key(old)) is not None}
+    scale = STD / TRUNK_STD
+    shift = ((MEAN - TRUNK_MEAN) / TRUNK_STD).view(1, 3, 1, 1)
+    stem = state["stem.conv.weight"]
+    state["stem.norm.running_mean"] = state["stem.norm.running_mean"] - (stem * shift).sum((1, 2, 3))
+    state["stem.conv.weight"] = stem * scale.view(1, 3, 1, 1)
+    model.image_encoder.trunk.load_state_dict(state)
+
+
+def trunk_key(key: str) -> str | None:
+    """A key of `efficientnet_lite_pytorch` in the names of `trackmatte.tracker.trunk`; None for the classifier's."""
+    if key.startswith(("_conv_head", "_bn1", "_fc")):
+        return None
+    if not key.startswith("_blocks"):
+        return key.replace("_conv_stem", "stem.conv").replace("_bn0", "stem.norm")
+    match = re.fullmatch(r"_blocks\.(\d+)\._(\w+?)(_conv)?\.(\w+)", key)
+    assert match is not None, key
+    block, layer, leaf = int(match[1]), match[2], match[4]
+    stage = 0
+    while block >= LITE0[stage].repeats:
+        block -= LITE0[stage].repeats
+        stage += 1
+    names = {"expand": "expand.conv", "depthwise": "depthwise.conv", "project": "project.conv"}
+    names |= {"bn0": "expand.norm", "bn1": "depthwise.norm", "bn2": "project.norm"}
+    return f"stages.{stage}.{block}.{names[layer]}.{leaf}"
+
+
+class AuxiliaryHead(nn.Module):
+    """Predicts the mask straight from the memory-conditioned features: (N, C, h, w) to logits (N, 4h, 4w)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.widen = nn.Conv2d(channels, 64, 3, padding=1)
+        self.predict = nn.Conv2d(64, 16, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits = self.predict(F.gelu(self.widen(features)))
+        return F.pixel_shuffle(logits, 4)[:, 0]
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """uint8 RGB (..., S, S, 3) to the network's float input (..., 3, S, S)."""
+    x = frames.movedim(-1, -3).float() / 255
+    return (x - MEAN.to(x.device).view(3, 1, 1)) / STD.to(x.device).view(3, 1, 1)

@@ -1,0 +1,61 @@
+"""The stages of the training, and the learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`steps` steps at one picture size. `image_every`: each so many steps one on single pictures follows (0: never).
+
+    `rate` is the learning rate at the stage's start; it falls to the next stage's (the last: to nearly nothing) as a cosine.
+    `thaw`: from which of the trunk's seven stages on it is trained too (7: frozen), at `thaw_rate` times the rate.
+    """
+
+    size: int
+    frames: int
+    clips: int
+    steps: int
+    rate: float
+    image_every: int = 2
+    image_clips: int = 8
+    thaw: int = 7
+    true_presence: float = 0.1
+
+
+CPU_PLAN = (
+    Stage(size=128, frames=3, clips=6, steps=500, rate=2e-3, true_presence=0.8),
+    Stage(size=128, frames=4, clips=6, steps=900, rate=1.6e-3),
+    Stage(size=192, frames=5, clips=4, steps=1000, rate=9e-4),
+    Stage(size=256, frames=6, clips=3, steps=800, rate=5e-4),
+    Stage(size=256, frames=8, clips=2, steps=500, rate=2e-4),
+)
+WARM_UP = 150
+THAW_RATE = 0.1
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a step lies: its stage, and the learning rate there."""
+
+    stage: Stage
+    rate: float
+
+
+def moment(plan: tuple[Stage, ...], step: int) -> Moment:
+    """The stage and rate of `step`; the last stage's where the plan is over."""
+    first = step
+    for index, stage in enumerate(plan):
+        if first < stage.steps or index == len(plan) - 1:
+            end = plan[index + 1].rate if index + 1 < len(plan) else 0.02 * stage.rate
+            progress = min(1.0, first / stage.steps)
+            rate = end + (stage.rate - end) * 0.5 * (1 + math.cos(math.pi * progress))
+            return Moment(stage, rate * min(1.0, (step + 1) / WARM_UP))
+        first -= stage.steps
+    raise ValueError("the plan has no stages")
+
+
+def total_steps(plan: tuple[Stage, ...]) -> int:
+    return sum(stage.steps for stage in plan)
