@@ -158,9 +158,9 @@ def track(
     Coordinates are pixels of the picture as displayed. A seed at a later frame adds its object there, or corrects it
     from there on. However many outputs, the clip is decoded and tracked once.
     """
-    from trackmatte import runs
+    from trackmatte.runs import ModelOptions, run_track
 
-    runs.run_track(
+    run_track(
         clip,
         prompts=_prompts(
             {"--point": points, "--negative": negatives, "--box": boxes, "--mask": masks, "--prompts": prompt_files},
@@ -168,7 +168,7 @@ def track(
         ),
         span=_range(start, end),
         outputs=_requests(options),
-        model=runs.ModelOptions(model, checkpoint, device, precision, compile_),
+        model=ModelOptions(model, checkpoint, device, precision, compile_),
         options=_run_options(options),
     )
 
@@ -183,9 +183,9 @@ def track(
 @reporting_options
 def render(clip: str, tracks: str, **options: Any) -> None:
     """Write outputs again from saved tracks, with no model."""
-    from trackmatte import runs
+    from trackmatte.runs import run_render
 
-    runs.run_render(clip, tracks=tracks, outputs=_requests(options), options=_run_options(options))
+    run_render(clip, tracks=tracks, outputs=_requests(options), options=_run_options(options))
 
 
 @cli.command()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from training.network import LevelNorm
 
 
 class Average:
@@ -32,12 +35,13 @@ def save(path: Path, **state: object) -> None:
     os.replace(partial, path)
 
 
-def load(path: Path) -> dict[str, object]:
+def load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def model_weights(path: Path) -> dict[str, Tensor]:
-    """The averaged weights of the model in a checkpoint."""
-    state = load(path)["average"]
-    assert isinstance(state, dict)
-    return state
+    """The averaged weights of the model in a checkpoint, ready for use: with the level statistics folded in."""
+    state = load(path)
+    norm = LevelNorm([len(state["norm"][f"mean{i}"]) for i in range(len(state["norm"]) // 2)])
+    norm.load_state_dict(state["norm"])
+    return norm.fold(state["average"])

@@ -25,14 +25,28 @@ from training.types import Array, Image
 KIND_WEIGHTS = {"photo": 0.40, "drawn": 0.10, "mesh": 0.28, "patch": 0.22}
 FAVOURED = {"tuxpaint-stamps-default": 3, "wesnoth-1.16-data": 2}
 HELD_OUT_EVERY = 20
+VISIBLE = 0.0015  # the part of the picture that an object must fill to be prompted
 
 
 @dataclass(frozen=True)
 class Clip:
-    """`frames` (T, S, S, 3) uint8 RGB; `masks` (T, K, S, S) bool, the visible part of each object."""
+    """`frames` (T, S, S, 3) uint8 RGB; `masks` (T, O, S, S) bool, the visible part of each object."""
 
     frames: Image
     masks: Array
+
+    def backwards(self) -> Clip:
+        return Clip(self.frames[::-1], self.masks[::-1])
+
+    def seen_first(self) -> list[int]:
+        """The objects that can be prompted in frame 0."""
+        return [i for i, mask in enumerate(self.masks[0]) if mask.mean() > VISIBLE]
+
+    def choose(self, rng: np.random.Generator, count: int) -> Array:
+        """(count, T, S, S) masks of objects that are seen in frame 0; the same one again where there are too few."""
+        seen = self.seen_first()
+        rng.shuffle(seen)
+        return self.masks[:, (seen * count)[:count]].swapaxes(0, 1)
 
 
 @dataclass
@@ -65,19 +79,13 @@ class Scene:
         weights = np.array([KIND_WEIGHTS[k] for k in kinds])
         self.kinds, self.kind_weights = kinds, weights / weights.sum()
 
-    def clip(self, frames: int, size: int, objects: int = 2) -> Clip:
-        """A clip of which the first `objects` masks can be followed: each is visible in frame 0."""
+    def clip(self, frames: int, size: int) -> Clip:
+        """A clip whose first object is visible in frame 0."""
         while True:
             layers, background = self.stage(frames, size)
             masks, pictures = self.draw(layers, background, frames, size)
-            areas = masks[0].mean((1, 2))
-            visible = [i for i in range(len(areas)) if areas[i] > 0.0015]
-            if 0 not in visible:
-                continue
-            others = [i for i in visible if i != 0]
-            self.rng.shuffle(others)
-            chosen = ([0, *others] * objects)[:objects]
-            return Clip(film(self.rng, pictures, Grade.random(self.rng)), masks[:, chosen])
+            if masks[0, 0].mean() > VISIBLE:
+                return Clip(film(self.rng, pictures, Grade.random(self.rng)), masks)
 
     # what is in the picture
 
@@ -85,7 +93,7 @@ class Scene:
         rng = self.rng
         squeeze = float(np.sqrt(rng.choice((9 / 16, 3 / 4, 1.0, 4 / 3), p=(0.6, 0.15, 0.15, 0.1))))
         pace = float(rng.choice((0.3, 0.7, 1.2, 2.0), p=(0.2, 0.35, 0.3, 0.15)))
-        target_size = float(np.exp(rng.uniform(np.log(0.16), np.log(1.0))))
+        target_size = float(np.exp(rng.uniform(np.log(0.22), np.log(1.0))))
         target = self.layer(frames, size, object_path(rng, frames, size=target_size, squeeze=squeeze, pace=pace), 0)
         if rng.random() < 0.12:
             leave_and_return(rng, target.path)

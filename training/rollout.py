@@ -15,7 +15,7 @@ from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from torch import Tensor
 
 from training.losses import LossWeights, frame_loss
-from training.network import AuxiliaryHead
+from training.network import AuxiliaryHead, LevelNorm
 from training.prompts import Points, PromptKind, correction, first_prompt
 from training.types import Array
 
@@ -63,18 +63,19 @@ class Decoded:
         return self.tokens[torch.arange(len(self.tokens)), self.chosen]
 
 
-def encode(model: SAM2Base, trunk: Callable[[Tensor], list[Tensor]], images: Tensor, frozen: bool) -> Features:
-    """Features of normalised images (V, T, 3, S, S)."""
-    clips, frames = images.shape[:2]
-    flat = images.flatten(0, 1)
-    with torch.set_grad_enabled(not frozen and torch.is_grad_enabled()):
-        chunks = [trunk(x.contiguous(memory_format=torch.channels_last)) for x in flat.split(TRUNK_CHUNK)]
-    levels = [torch.cat(parts) for parts in zip(*chunks, strict=True)]
-    levels = [level.contiguous() for level in levels]
-    outputs, positions = model.image_encoder.neck(levels)
+def trunk_features(trunk: Callable[[Tensor], list[Tensor]], norm: LevelNorm, images: Tensor) -> list[Tensor]:
+    """The trunk's normalised levels (V, T, C, ., .), high to low resolution, of normalised images (V, T, 3, S, S)."""
+    chunks = [trunk(x.contiguous(memory_format=torch.channels_last)) for x in images.flatten(0, 1).split(TRUNK_CHUNK)]
+    levels = norm([torch.cat(parts).contiguous() for parts in zip(*chunks, strict=True)])
+    return [level.unflatten(0, images.shape[:2]) for level in levels]
+
+
+def encode(model: SAM2Base, levels: list[Tensor]) -> Features:
+    """What the neck makes of the trunk's levels."""
+    outputs, positions = model.image_encoder.neck([level.flatten(0, 1) for level in levels])
     fine = model.sam_mask_decoder.conv_s0(outputs[0])
     middle = model.sam_mask_decoder.conv_s1(outputs[1])
-    fine, middle, coarse = (x.unflatten(0, (clips, frames)) for x in (fine, middle, outputs[2]))
+    fine, middle, coarse = (x.unflatten(0, levels[0].shape[:2]) for x in (fine, middle, outputs[2]))
     return Features(fine, middle, coarse, positions[2][0])
 
 

@@ -23,16 +23,17 @@ class Stage:
     image_clips: int = 8
     thaw: int = 7
     true_presence: float = 0.1
+    odds: tuple[float, float, float] = (0.46, 0.28, 0.26)  # of mask, box and click prompts
 
 
 CPU_PLAN = (
-    Stage(size=128, frames=3, clips=6, steps=500, rate=2e-3, true_presence=0.8),
-    Stage(size=128, frames=4, clips=6, steps=900, rate=1.6e-3),
-    Stage(size=192, frames=5, clips=4, steps=1000, rate=9e-4),
-    Stage(size=256, frames=6, clips=3, steps=800, rate=5e-4),
-    Stage(size=256, frames=8, clips=2, steps=500, rate=2e-4),
+    Stage(size=128, frames=2, clips=8, steps=150, rate=1.2e-3, image_every=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)),
+    Stage(size=128, frames=4, clips=4, steps=500, rate=1.2e-3, odds=(0.6, 0.2, 0.2)),
+    Stage(size=192, frames=5, clips=4, steps=400, rate=8e-4),
+    Stage(size=256, frames=6, clips=3, steps=300, rate=5e-4),
+    Stage(size=256, frames=8, clips=2, steps=150, rate=2e-4),
 )
-WARM_UP = 150
+WARM_UP = 60
 THAW_RATE = 0.1
 
 

@@ -11,25 +11,25 @@ import ctypes
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
 from training import checkpoint
 from training.composite import Clip, Scene
 from training.data import DATA
-from training.network import AuxiliaryHead, build, load_trunk, normalise, set_size
+from training.network import AuxiliaryHead, LevelNorm, build, load_trunk, normalise, prime_matching, set_size
 from training.prompts import PromptKind
-from training.rollout import Rollout, RolloutOptions, encode
+from training.rollout import Rollout, RolloutOptions, encode, trunk_features
 from training.schedule import CPU_PLAN, THAW_RATE, Moment, Stage, moment, total_steps
 
 RUNS = Path(__file__).parent / "runs"
 PROMPTS: tuple[PromptKind, ...] = ("mask", "box", "click")
-PROMPT_ODDS = (0.46, 0.28, 0.26)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Trainer:
         torch.manual_seed(options.seed)
         self.model = build()
         load_trunk(self.model, DATA / "efficientnet-lite0.pth")
+        prime_matching(self.model)
         self.head = AuxiliaryHead(self.model.hidden_dim)
+        self.norm = LevelNorm(self.model.image_encoder.trunk.channel_list[::-1]).to(options.device)
         self.model.to(options.device)
         self.head.to(options.device)
         self.average = checkpoint.Average(self.model, options.average)
@@ -77,7 +79,7 @@ class Trainer:
             {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0},
             {"params": trunk, "weight_decay": 0.0, "scale": THAW_RATE},
         ]
-        return torch.optim.AdamW(groups, lr=1e-3)
+        return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=True)
 
     def resume(self) -> None:
         last = self.folder / "last.pt"
@@ -88,10 +90,18 @@ class Trainer:
         elif self.options.start:
             state = checkpoint.load(self.options.start)
         else:
+            self.measure_levels()
             return
         self.model.load_state_dict(state["model"])
         self.head.load_state_dict(state["head"])
+        self.norm.load_state_dict(state["norm"])
         self.average.module.load_state_dict(state["average"])
+
+    @torch.no_grad()
+    def measure_levels(self) -> None:
+        clips = [self.scene.clip(1, 192) for _ in range(48)]
+        images = stack(clips, self.options.device)[:, 0]
+        self.norm.measure(self.model.image_encoder.trunk(images))
 
     def save(self) -> None:
         checkpoint.save(
@@ -99,6 +109,7 @@ class Trainer:
             step=self.step,
             model=self.model.state_dict(),
             head=self.head.state_dict(),
+            norm=self.norm.state_dict(),
             average=self.average.module.state_dict(),
             average_steps=self.average.steps,
             optimizer=self.optimizer.state_dict(),
@@ -121,16 +132,16 @@ class Trainer:
             rng = np.random.default_rng((self.options.seed, self.step))
             self.scene.rng = rng
             self.prepare(now)
-            log.add(*self.video_step(now, rng))
+            self.video_step(now, rng, log)
             if now.stage.image_every and self.step % now.stage.image_every == 0:
-                log.add(*self.image_step(now, rng))
+                self.image_step(now, rng, log)
             self.step += 1
             if self.step % self.options.log_every == 0:
                 log.write(now)
             if self.step % self.options.save_every == 0 or self.step == last:
                 self.save()
             if self.step % self.options.check_every == 0 or self.step == last:
-                check(self.average.module, self.trunk(True), now.stage.size)
+                check(self.average.module, self.trunk(True), self.norm, now.stage.size)
 
     def prepare(self, now: Moment) -> None:
         set_size(self.model, now.stage.size)
@@ -141,25 +152,47 @@ class Trainer:
             stage.requires_grad_(index >= now.stage.thaw)
         self.model.image_encoder.trunk.stem.requires_grad_(False)
 
-    def video_step(self, now: Moment, rng: np.random.Generator) -> tuple[str, float, float]:
+    def video_step(self, now: Moment, rng: np.random.Generator, log: Log) -> None:
+        """Two updates on the same clips: forwards, and backwards with other prompts and perhaps other objects."""
         stage = now.stage
-        kind = PROMPTS[rng.choice(3, p=PROMPT_ODDS)]
-        clips = [self.scene.clip(stage.frames, stage.size, self.options.objects) for _ in range(stage.clips)]
-        rollout = self.learn(clips, kind, rng, RolloutOptions(true_presence=stage.true_presence))
-        return kind, *rollout
+        clips = [self.scene.clip(stage.frames, stage.size) for _ in range(stage.clips)]
+        options = RolloutOptions(true_presence=stage.true_presence)
+        levels = self.levels(clips)
+        for backwards in (False, True):
+            kind = PROMPTS[rng.choice(3, p=stage.odds)]
+            if backwards:
+                flip = [bool(clip.backwards().seen_first()) for clip in clips]
+                clips = [clip.backwards() if f else clip for clip, f in zip(clips, flip, strict=True)]
+                levels = self.levels(clips) if self.thawed else [reverse(level, flip) for level in levels]
+            log.add(kind, *self.learn(clips, levels, self.options.objects, kind, rng, options))
 
-    def image_step(self, now: Moment, rng: np.random.Generator) -> tuple[str, float, float]:
+    def image_step(self, now: Moment, rng: np.random.Generator, log: Log) -> None:
         kind: PromptKind = "box" if rng.random() < 0.5 else "click"
-        clips = [self.scene.clip(1, now.stage.size, 3) for _ in range(now.stage.image_clips)]
-        rollout = self.learn(clips, kind, rng, RolloutOptions(correct_first=0.5))
-        return f"image-{kind}", *rollout
+        clips = [self.scene.clip(1, now.stage.size) for _ in range(now.stage.image_clips)]
+        options = RolloutOptions(correct_first=0.5)
+        log.add(f"image-{kind}", *self.learn(clips, self.levels(clips), 3, kind, rng, options))
+
+    @property
+    def thawed(self) -> bool:
+        return any(p.requires_grad for p in self.model.image_encoder.trunk.parameters())
+
+    def levels(self, clips: list[Clip]) -> list[Tensor]:
+        with torch.set_grad_enabled(self.thawed):
+            return trunk_features(self.trunk(not self.thawed), self.norm, stack(clips, self.options.device))
 
     def learn(
-        self, clips: list[Clip], kind: PromptKind, rng: np.random.Generator, options: RolloutOptions
+        self,
+        clips: list[Clip],
+        levels: list[Tensor],
+        objects: int,
+        kind: PromptKind,
+        rng: np.random.Generator,
+        options: RolloutOptions,
     ) -> tuple[float, float]:
         """One update. Returns the loss and the mean IoU of the frames after a mask prompt, else of all."""
-        frozen = not any(p.requires_grad for p in self.model.image_encoder.trunk.parameters())
-        rollout = play(self.model, self.head, self.trunk(frozen), clips, kind, rng, options, frozen)
+        masks = np.stack([clip.choose(rng, objects) for clip in clips])
+        rollout = Rollout(self.model, self.head, encode(self.model, levels), masks, rng, options)
+        rollout.play(kind)
         loss = rollout.loss / rollout.terms
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -170,37 +203,34 @@ class Trainer:
         return float(loss.detach()), float(torch.stack(ious).mean())
 
 
-def play(
-    model: torch.nn.Module,
-    head: AuxiliaryHead | None,
-    trunk: Callable[[Tensor], list[Tensor]],
-    clips: list[Clip],
-    kind: PromptKind,
-    rng: np.random.Generator,
-    options: RolloutOptions,
-    frozen: bool = True,
-) -> Rollout:
-    device = next(model.parameters()).device
-    images = normalise(torch.from_numpy(np.stack([clip.frames for clip in clips])).to(device))
-    masks = np.stack([clip.masks.swapaxes(0, 1) for clip in clips])
-    rollout = Rollout(model, head, encode(model, trunk, images, frozen), masks, rng, options)
-    rollout.play(kind)
-    return rollout
+def stack(clips: list[Clip], device: str) -> Tensor:
+    """Normalised images (V, T, 3, S, S)."""
+    return normalise(torch.from_numpy(np.stack([clip.frames for clip in clips])).to(device))
+
+
+def reverse(level: Tensor, flip: list[bool]) -> Tensor:
+    """Features (V, T, ...) with the frames of some clips in reverse order."""
+    return torch.stack([x.flip(0) if f else x for x, f in zip(level, flip, strict=True)])
 
 
 @torch.no_grad()
-def check(model: torch.nn.Module, trunk: Callable[[Tensor], list[Tensor]], size: int, clips: int = 16) -> None:
+def check(
+    model: SAM2Base, trunk: Callable[[Tensor], list[Tensor]], norm: LevelNorm, size: int, batches: int = 4
+) -> None:
     """Print the IoU on held-out composites: of the prompted frame, and of the seven frames after it."""
     options = RolloutOptions(correct_first=0, correct_later=0, true_presence=0, gap=0)
     report = []
     for kind in PROMPTS:
-        scene = Scene(DATA, 0, held_out=True)
+        scene, rng = Scene(DATA, 0, held_out=True), np.random.default_rng(0)
         first, later = [], []
-        for _ in range(clips // 4):
-            batch = [scene.clip(8, size, 2) for _ in range(4)]
-            ious = play(model, None, trunk, batch, kind, np.random.default_rng(0), options).ious
-            first.append(ious[0].mean())
-            later.append(torch.stack(ious[1:]).mean())
+        for _ in range(batches):
+            clips = [scene.clip(8, size) for _ in range(4)]
+            masks = np.stack([clip.choose(rng, 2) for clip in clips])
+            levels = trunk_features(trunk, norm, stack(clips, str(model.device)))
+            rollout = Rollout(model, None, encode(model, levels), masks, rng, options)
+            rollout.play(kind)
+            first.append(rollout.ious[0].mean())
+            later.append(torch.stack(rollout.ious[1:]).mean())
         report.append(f"{kind} {float(torch.stack(first).mean()):.3f} then {float(torch.stack(later).mean()):.3f}")
     print("held-out " + ", ".join(report), flush=True)
 
@@ -223,7 +253,7 @@ class Log:
 
     def write(self, now: Moment) -> None:
         steps, seconds = self.trainer.step - self.first, time.monotonic() - self.since
-        frames = steps * now.stage.frames * now.stage.clips / seconds
+        frames = 2 * steps * now.stage.frames * now.stage.clips / seconds
         left = (self.last - self.trainer.step) * seconds / max(steps, 1) / 60
         ious = " ".join(f"{kind} {np.mean(values):.3f}" for kind, values in sorted(self.ious.items()))
         print(
@@ -255,7 +285,7 @@ def main() -> None:
     options = TrainOptions(compile=not arguments.pop("no_compile"), **arguments)
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
-    Trainer(replace(options), CPU_PLAN).run()
+    Trainer(options, CPU_PLAN).run()
 
 
 if __name__ == "__main__":

@@ -109,7 +109,8 @@ def make_clip(
         audio: encoder of a sound stream as long as the picture (`aac`, `libopus`, `pcm_s16le`, ...), or None.
         pts: presentation times in ticks of `time_base`, increasing, one a frame; None for a constant rate.
         time_base: of `pts`; None for 1/rate.
-        color: tags to write; matrix and range also choose the conversion (BT.601, limited where None).
+        color: tags to write; matrix and range also choose the conversion (where None: BT.709 from 1280x720 on and
+            BT.601 below, limited).
         rotation: clockwise degrees that a player turns the picture by (0, 90, 180, 270); .mp4 and .mov.
         sar: width of a stored pixel over its height.
         gop: frames between keyframes.
@@ -226,7 +227,8 @@ def _frame(
     bits = 10 if pix_fmt.endswith("10le") else 12 if pix_fmt.endswith("12le") else 8
     full = color.range == "pc" or pix_fmt.startswith("yuvj")
     frame = av.VideoFrame(size[0], size[1], pix_fmt)
-    for plane, values in zip(frame.planes, yuv_planes(rgb, layout, bits, color.matrix, full), strict=True):
+    matrix = color.matrix or ("bt709" if size[0] >= 1280 or size[1] >= 720 else "smpte170m")
+    for plane, values in zip(frame.planes, yuv_planes(rgb, layout, bits, matrix, full), strict=True):
         data = np.zeros((plane.height, plane.line_size), np.uint8)
         data[:, : values.shape[1] * values.itemsize] = np.ascontiguousarray(values).view(np.uint8)
         plane.update(data.tobytes())
@@ -234,14 +236,14 @@ def _frame(
 
 
 def yuv_planes(
-    rgb: npt.NDArray[np.float64], layout: str, bits: int, matrix: str | None, full: bool
+    rgb: npt.NDArray[np.float64], layout: str, bits: int, matrix: str, full: bool
 ) -> tuple[npt.NDArray[Any], ...]:
     """Converts RGB in 0..1 to the planes of `yuv420p`, `yuv422p` or `yuv444p` with `bits` a component.
 
     Returns:
         (H, W) luma, then two chroma planes averaged over 2x2, 2x1 or 1x1 pixels; uint8, or uint16 for more bits.
     """
-    red, blue = _MATRICES[matrix or "smpte170m"]
+    red, blue = _MATRICES[matrix]
     luma = rgb @ np.array([red, 1 - red - blue, blue])
     cb, cr = (rgb[..., 2] - luma) / (2 - 2 * blue), (rgb[..., 0] - luma) / (2 - 2 * red)
     scale = 2.0 ** (bits - 8)

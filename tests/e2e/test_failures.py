@@ -50,7 +50,7 @@ def write(path, data):
         (("--point", "a@500=10,10"), ["500"]),
         (("--point", "a@12=10,10", *BOX), ["12"]),
         (("--point", "a@99s=10,10"), ["99s"]),
-        (("--negative", "10,10"), ["positive"]),
+        (("--negative", "10,10"), ["negative"]),
         (("--mask", "missing.png"), ["missing.png"]),
         (("--prompts", "missing.json"), ["missing.json"]),
         ((*BOX, "--model", "sam9"), ["sam9"]),

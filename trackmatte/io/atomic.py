@@ -14,29 +14,10 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from trackmatte.errors import OutputError, UsageError
 
-_Item = TypeVar("_Item", contravariant=True)
 _IMAGE_NAME = re.compile(r"\d{5,}\.png")
-
-
-class Sink(Protocol[_Item]):
-    """What every writer is: items in order, then `finish` or `abort`.
-
-    `finish` makes the output appear under its own name. `abort` removes everything that was written and never
-    raises; it may be called at any time, also after a failed `write` or `finish`, and after `finish` does nothing.
-    """
-
-    def write(self, item: _Item, /) -> None:
-        """Adds one item. Raises OutputError."""
-
-    def finish(self) -> None:
-        """Completes the output. Raises OutputError."""
-
-    def abort(self) -> None:
-        """Gives the output up."""
 
 
 @contextlib.contextmanager
@@ -88,7 +69,8 @@ class PendingOutput:
         self._overwrite = overwrite
         self._folder = folder
         self._open = False
-        self._check(source)
+        with output_errors(self.path):
+            self._check(source)
         self.temp = _temp_name(self.path)
         with output_errors(self.path):
             if folder:
@@ -114,8 +96,7 @@ class PendingOutput:
         """An existing folder may be taken when empty, and replaced when all it holds are numbered PNGs."""
         if not self._folder:
             raise OutputError(f"can't write {self.path}: it is a folder, a file was expected; choose another name")
-        with output_errors(self.path):
-            names = os.listdir(self.path)
+        names = os.listdir(self.path)
         if names and not self._overwrite:
             raise OutputError(f"{self.path} exists and isn't empty; choose another name or allow it with --overwrite")
         foreign = next((name for name in names if not _IMAGE_NAME.fullmatch(name)), None)
@@ -128,8 +109,8 @@ class PendingOutput:
         """Gives the finished output its name, replacing what was there. Raises OutputError."""
         if not self._open:
             return
-        self._check(None)
         with output_errors(self.path):
+            self._check(None)
             if self._folder and self.path.is_dir():
                 _replace_folder(self.temp, self.path)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import cast
 
 import av
 import cv2
@@ -63,8 +64,8 @@ class Converter:
         """
         image = self._rgb(frame)
         if self._turn is not None:
-            image = cv2.rotate(image, self._turn)
-        return np.ascontiguousarray(image)
+            image = cast(ImageArray, cv2.rotate(image, self._turn))
+        return cast(ImageArray, np.ascontiguousarray(image))
 
     def _rgb(self, frame: av.VideoFrame) -> ImageArray:
         width, height = self._size
@@ -81,7 +82,7 @@ class Converter:
             interpolation=SCALE_FLAGS,
         )
         black, white = _levels(frame, limits, deep=self._deep, size=self._size)
-        return stretched(converted.to_ndarray(), black=black, white=white)
+        return stretched(cast(ImageArray, converted.to_ndarray()), black=black, white=white)
 
 
 def stretched(image: ImageArray, *, black: float, white: float) -> ImageArray:
@@ -90,7 +91,7 @@ def stretched(image: ImageArray, *, black: float, white: float) -> ImageArray:
     if black == 0 and white == top:
         return image
     gain = top / (white - black)
-    return cv2.addWeighted(image, gain, image, 0.0, -black * gain)  # type: ignore[no-any-return]
+    return cast(ImageArray, cv2.addWeighted(image, gain, image, 0.0, -black * gain))
 
 
 def _levels(frame: av.VideoFrame, limits: str, *, deep: bool, size: tuple[int, int]) -> tuple[float, float]:

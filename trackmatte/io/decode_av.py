@@ -12,13 +12,10 @@ from av.video.stream import VideoStream
 
 from trackmatte.io.convert import Converter
 from trackmatte.io.deinterlace import deinterlaced
-from trackmatte.io.integrity import cut_short
+from trackmatte.io.integrity import JOINABLE, cut_short
 from trackmatte.io.opening import open_media, video_stream
 from trackmatte.io.probe import probe
 from trackmatte.io.reader import Damaged, DamageLog, Picture, Reader
-
-# Containers that may be cut anywhere: what comes before the first frame that decodes is not damage.
-JOINABLE = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "vc1", "dv"})
 
 
 class AvReader(Reader):
@@ -48,64 +45,99 @@ class AvReader(Reader):
 def decoded(container: InputContainer, stream: VideoStream, path: str, log: DamageLog) -> Iterator[av.VideoFrame]:
     """Decodes a stream from where the container stands.
 
+    Where data end early, the last frames that the decoder holds may lie beyond missing ones, as many as it reorders:
+    they come only where `log` keeps damage. So do frames that the decoder patched up.
+
     Yields:
-        Frames in presentation order; those that the decoder patched up only where `log` keeps damage.
+        Frames in presentation order.
 
     Raises:
         Damaged: at damage, where `log` says to stop.
     """
-    started = container.format.name not in JOINABLE
-    seen = good = 0
+    decoder = _Decoder(stream, log, joinable=container.format.name in JOINABLE)
     incomplete = False
     for packet in _packets(container, stream, log):
-        seen += packet.size > 0
-        if packet.is_corrupt and started:
+        if packet.is_corrupt and decoder.started:
             incomplete = True
             if not log.keep:
                 break
             log.lost("a packet is incomplete")
             continue
-        for frame in _frames(packet, log, started=started):
-            started = True
-            good += 1
-            yield frame
-    if incomplete and not log.keep:
-        for frame in stream.decode(None):
-            good += 1
-            yield frame
-    if shortage := _shortage(container, stream, path, seen=seen, good=good):
+        yield from decoder.frames(packet)
+    shortage = _shortage(container, stream, path, seen=decoder.seen + incomplete)
+    rest = list(decoder.frames(None))
+    if (shortage or incomplete) and not log.keep:
+        rest = rest[: max(0, len(rest) - stream.codec_context.reorder_depth)]
+    yield from rest
+    if shortage:
         log.ends(shortage)
     if incomplete and not log.keep:
         raise Damaged("a packet is incomplete")
+    if waiting := decoder.waiting():
+        log.ends(f"the last {waiting} frames can't be decoded")
+
+
+class _Decoder:
+    """Feeds packets to a stream's decoder and watches what comes out.
+
+    Attributes:
+        started: damage counts: a frame came out, or the container is not one that may be cut anywhere.
+        seen: how many packets went in.
+    """
+
+    def __init__(self, stream: VideoStream, log: DamageLog, *, joinable: bool) -> None:
+        self.started = not joinable
+        self.seen = 0
+        self._stream = stream
+        self._log = log
+        self._joinable = joinable
+        self._waiting: set[int] = set()
+
+    def frames(self, packet: Packet[VideoStream] | None) -> Iterator[av.VideoFrame]:
+        """The frames that a packet completes; those that the decoder still holds for None."""
+        if packet is not None:
+            self.seen += 1
+            if packet.pts is not None and not packet.is_discard:
+                self._waiting.add(packet.pts)
+        try:
+            frames = self._stream.decode(packet)
+        except av.FFmpegError as error:
+            if self.started:
+                self._log.lost(str(error.strerror))
+            return
+        for frame in frames:
+            if frame.is_corrupt:
+                if not self.started:
+                    continue
+                self._log.marred()
+            self.started = True
+            last = frame.pts
+            if last is not None:
+                self._waiting = {pts for pts in self._waiting if pts > last}
+            yield frame
+
+    def waiting(self) -> int:
+        """How many packets went in whose time is after the last frame that came out.
+
+        Where an error is not the first thing that the decoder hands out at the end, PyAV drops it and all after it.
+        """
+        return 0 if self._joinable else len(self._waiting)
 
 
 def _packets(container: InputContainer, stream: VideoStream, log: DamageLog) -> Iterator[Packet[VideoStream]]:
+    """The stream's packets, without the empty one that stands for the end."""
     try:
-        yield from container.demux(stream)
+        for packet in container.demux(stream):
+            if packet.size:
+                yield packet
     except av.FFmpegError as error:
-        log.lost(error.strerror)
+        log.lost(str(error.strerror))
 
 
-def _frames(packet: Packet[VideoStream], log: DamageLog, *, started: bool) -> Iterator[av.VideoFrame]:
-    """The frames that a packet completes; before the start of a stream that may begin anywhere, good ones alone."""
-    try:
-        frames = packet.decode()
-    except av.FFmpegError as error:
-        if started:
-            log.lost(error.strerror)
-        return
-    for frame in frames:
-        if frame.is_corrupt:
-            if not started:
-                continue
-            log.marred()
-        yield frame
-
-
-def _shortage(container: InputContainer, stream: VideoStream, path: str, *, seen: int, good: int) -> str | None:
+def _shortage(container: InputContainer, stream: VideoStream, path: str, *, seen: int) -> str | None:
     """What is missing at the end: fewer packets came than the index lists, or the file is shorter than it says."""
     if "mp4" in container.format.name:
         listed = len(stream.index_entries)
-        return f"the data end after {good} of {listed} frames" if seen < listed else None
+        return f"the data end before the last of {listed} frames" if seen < listed else None
     missing = cut_short(path)
     return f"the data end early, {missing}" if missing else None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import cv2
 import numpy as np
@@ -29,6 +29,8 @@ class ImageFolderReader(Reader):
     alpha is left out. Frames last one tick of 1/rate each.
     """
 
+    unit = "image"
+
     def __init__(
         self, path: str | Path, *, rate: Fraction | None = None, damaged: Literal["stop", "keep"] = "stop"
     ) -> None:
@@ -40,8 +42,8 @@ class ImageFolderReader(Reader):
         for number, file in enumerate(list_images(info.path)):
             try:
                 image = read_image(file)
-            except InputError as error:
-                log.lost(str(error))
+            except InputError:
+                log.lost(f"{file.name} can't be decoded")
                 continue
             if image.shape[:2] != (info.height, info.width):
                 raise InputError(
@@ -94,7 +96,8 @@ def list_images(path: str | Path) -> list[Path]:
         raise InputError(f"the folder {path} can't be read ({error.strerror}); check its permissions") from error
     if not files:
         raise InputError(
-            f"the folder {path} holds no images; give a video file, or a folder of .png, .jpg, .tif, .webp or .bmp files"
+            f"the folder {path} holds no images; "
+            "give a video file, or a folder of .png, .jpg, .tif, .webp or .bmp files"
         )
     return sorted(files, key=natural_key)
 
@@ -127,9 +130,9 @@ def read_image(file: Path) -> ImageArray:
 def _has_16_bits(image: Image.Image) -> bool:
     """Pillow opens 16-bit colour as 8-bit; the raw mode of its first tile, or TIFF's tag 258, still tells."""
     if bits := getattr(image, "tag_v2", {}).get(258):
-        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
-    tile = image.tile[0] if getattr(image, "tile", None) else None
-    arguments = tile[3] if tile is not None else ""
+        return bool(max(bits if isinstance(bits, tuple) else (bits,)) == 16)
+    tiles: Any = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
     raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     return isinstance(raw, str) and ";16" in raw
 
@@ -139,7 +142,7 @@ def _read_deep(file: Path) -> ImageArray:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if image is None:
         raise ValueError("OpenCV can't decode it")
-    return np.ascontiguousarray(image[..., ::-1])
+    return cast(ImageArray, np.ascontiguousarray(image[..., ::-1]))
 
 
 def _as_depth(image: ImageArray, *, deep: bool) -> ImageArray:
@@ -147,13 +150,13 @@ def _as_depth(image: ImageArray, *, deep: bool) -> ImageArray:
     if deep == (image.dtype == np.uint16):
         return image
     if deep:
-        return image.astype(np.uint16) * np.uint16(257)
+        return cast(ImageArray, image.astype(np.uint16) * np.uint16(257))
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _stored_size(file: Path) -> tuple[int, int]:
     with Image.open(file) as image:
-        return image.size
+        return image.width, image.height
 
 
 def _hidden(file: Path) -> bool:

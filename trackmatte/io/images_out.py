@@ -53,8 +53,8 @@ class IndexedPngWriter:
 
     def write(self, masks: ObjectMasks, /) -> None:
         """Adds the picture of one frame. Raises OutputError."""
-        image = Image.fromarray(index_map(masks), mode="P")
-        image.putpalette(davis_palette())
+        image = Image.fromarray(index_map(masks))
+        image.putpalette(davis_palette())  # grey becomes indexed with it
         with output_errors(self._pending.path):
             image.save(_file(self._pending.temp, masks.index), format="PNG")
 

@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+# Containers that may be cut anywhere: what comes before the first frame that decodes is not damage.
+JOINABLE = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "vc1", "dv"})
+
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"uuid", b"pnot", b"mfra")
 

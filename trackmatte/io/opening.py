@@ -61,7 +61,7 @@ def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
     """
     streams = [stream for stream in container.streams.video if not int(stream.disposition) & _COVER]
     if not streams:
-        kinds = sorted({stream.type for stream in container.streams}) or ["nothing"]
+        kinds: list[str] = sorted({stream.type for stream in container.streams}) or ["nothing"]
         raise InputError(f"{path} has no video stream, only {' and '.join(kinds)}; give a file with a picture")
     stream = streams[0]
     if stream.codec_context is None:

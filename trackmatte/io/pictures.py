@@ -147,8 +147,8 @@ class PictureEncoder:
         """The picture in the encoder's pixel format."""
         source_format, _ = input_format(self._spec, frame)
         image: Any = np.ascontiguousarray(frame.image)
-        if image.dtype == np.uint16 and self._range == RANGES["tv"]:
-            image = _scaled_for_limited(image)
+        if image.dtype == np.uint16 and not self._spec.rgb:
+            image = _scaled_for_yuv(image)
         source = VideoFrame.from_ndarray(image, format=source_format)
         picture = self._scaler.reformat(
             source,
@@ -179,8 +179,8 @@ def input_format(spec: VideoSpec, frame: Frame) -> tuple[str, int | None]:
     return known
 
 
-def _scaled_for_limited(image: Any) -> Any:
-    """Deep RGB as swscale wants it: it takes 65283, not 65535, to white where it converts to limited range."""
+def _scaled_for_yuv(image: Any) -> Any:
+    """Deep RGB as swscale wants it: on the way to YUV it takes 65283, not 65535, to white."""
     scaled = cv2.addWeighted(image, _WHITE / 65535, image, 0, 0)
     if image.shape[2] == 4:
         scaled[..., 3] = image[..., 3]

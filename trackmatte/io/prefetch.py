@@ -19,7 +19,11 @@ class Cancelled(Exception):
 
 
 class Channel(Generic[T]):
-    """A bounded queue between two threads that either side can end at any moment."""
+    """A bounded queue between two threads that either side can end at any moment.
+
+    Attributes:
+        error: what ended the thread on one side, for the other to raise.
+    """
 
     def __init__(self, depth: int) -> None:
         """An open channel that holds `depth` items at most (at least 1)."""
@@ -28,6 +32,7 @@ class Channel(Generic[T]):
         self._changed = threading.Condition()
         self._ended = False
         self._cancelled = False
+        self.error: BaseException | None = None
 
     def put(self, item: T) -> None:
         """Adds an item, waiting while the channel is full. Raises Cancelled once `cancel` was called."""
@@ -62,19 +67,20 @@ class Channel(Generic[T]):
             self._changed.notify_all()
 
 
-class prefetch(Generic[T]):  # noqa: N801 - used as a function
+class prefetch(Generic[T]):
     """Iterates over `iterable` in a thread of its own, `depth` items ahead at most.
 
     Used as `with prefetch(clip) as frames: for frame in frames: ...`. An exception of the producer is raised in the
     consumer, after the items that came before it. Leaving the block stops the thread and waits for the item that it
-    is working on; the iterator is then closed in that thread.
+    is working on; the iterator is then closed in that thread. One that is dropped without being closed stops too.
     """
 
     def __init__(self, iterable: Iterable[T], *, depth: int = 4) -> None:
         """Starts the thread."""
         self._channel: Channel[T] = Channel(depth)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._produce, args=(iterable,), name="trackmatte-prefetch", daemon=True)
+        self._thread = threading.Thread(
+            target=_produce, args=(iterable, self._channel), name="trackmatte-prefetch", daemon=True
+        )
         self._thread.start()
 
     def __iter__(self) -> Iterator[T]:
@@ -84,12 +90,14 @@ class prefetch(Generic[T]):  # noqa: N801 - used as a function
         try:
             return self._channel.get()
         except Cancelled:
-            error, self._error = self._error, None
-            raise error or StopIteration from None
+            pass
+        error, self._channel.error = self._channel.error, None
+        raise StopIteration if error is None else error
 
     def close(self) -> None:
         """Stops the producer and waits for it. Safe to call again."""
         self._channel.cancel()
+        self._channel.error = None
         if self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -101,22 +109,26 @@ class prefetch(Generic[T]):  # noqa: N801 - used as a function
     ) -> None:
         self.close()
 
-    def _produce(self, iterable: Iterable[T]) -> None:
+    def __del__(self) -> None:
+        self._channel.cancel()
+
+
+def _produce(iterable: Iterable[T], channel: Channel[T]) -> None:
+    try:
+        iterator = iter(iterable)
         try:
-            iterator = iter(iterable)
-            try:
-                for item in iterator:
-                    self._channel.put(item)
-            finally:
-                close = getattr(iterator, "close", None)
-                if close is not None:
-                    close()
-        except Cancelled:
-            pass
-        except BaseException as error:  # raised again in the consumer
-            self._error = error
+            for item in iterator:
+                channel.put(item)
         finally:
-            self._channel.end()
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+    except Cancelled:
+        pass
+    except BaseException as error:  # raised again in the consumer
+        channel.error = error
+    finally:
+        channel.end()
 
 
 class Worker(Generic[T]):
@@ -129,7 +141,6 @@ class Worker(Generic[T]):
         """Starts the thread."""
         self._function = function
         self._channel: Channel[T] = Channel(depth)
-        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._consume, name="trackmatte-worker", daemon=True)
         self._thread.start()
 
@@ -162,9 +173,9 @@ class Worker(Generic[T]):
         self.abort()
 
     def _raise(self) -> None:
-        if self._error is not None:
+        if self._channel.error is not None:
             self._thread.join()
-            raise self._error
+            raise self._channel.error
 
     def _consume(self) -> None:
         try:
@@ -173,5 +184,5 @@ class Worker(Generic[T]):
         except Cancelled:
             pass
         except BaseException as error:  # raised again by put or finish
-            self._error = error
+            self._channel.error = error
             self._channel.cancel()

@@ -80,6 +80,7 @@ def _describe(
     if frames is None and duration is not None and rate:
         frames = round(duration * rate)
     components = frame.format.components
+    sounds = [s.codec_context for s in container.streams.audio if s.codec_context is not None]
     return ClipInfo(
         path=str(path),
         width=width,
@@ -101,12 +102,10 @@ def _describe(
         has_alpha=any(c.is_alpha for c in components) or stream.metadata.get("alpha_mode") == "1",
         color=_color(stream, frame),
         audio=tuple(
-            AudioInfo(codec=s.codec_context.name, sample_rate=s.codec_context.sample_rate, channels=s.codec_context.channels)
-            for s in container.streams.audio
-            if s.codec_context is not None
+            AudioInfo(codec=sound.name, sample_rate=sound.sample_rate, channels=sound.channels) for sound in sounds
         ),
         container=container.format.name,
-    )  # fmt: skip
+    )
 
 
 def _times(path: str | Path) -> _Times:
@@ -165,9 +164,9 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: str | Pat
                 for frame in packet.decode():
                     return frame
             except av.FFmpegError as error:
-                reason = error.strerror
+                reason = str(error.strerror)
     except av.FFmpegError as error:
-        reason = error.strerror
+        reason = str(error.strerror)
     raise InputError(f"{path}: no frame can be decoded ({reason}); the file is damaged or its format is not known here")
 
 

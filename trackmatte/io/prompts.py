@@ -142,8 +142,9 @@ def _inside(image: Image.Image, pixels: np.ndarray[Any, Any]) -> BoolArray:
     lossy = image.format in ("JPEG", "MPO")
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         pixels = np.asarray(image.convert("RGB"))
-    inside: BoolArray = pixels > HALF if lossy else pixels != 0
-    return inside.any(axis=2) if inside.ndim == 3 else inside
+    bright = pixels if pixels.ndim == 2 else pixels.max(axis=2)
+    inside: BoolArray = bright > HALF if lossy else bright != 0
+    return inside
 
 
 def _prompts(entry: object, folder: Path | None) -> list[Prompt]:

@@ -34,9 +34,10 @@ class Damaged(Exception):
 class DamageLog:
     """Collects what could not be read, or ends the reading at the first of it."""
 
-    def __init__(self, *, keep: bool) -> None:
-        """Starts empty; with `keep`, reading goes on after damage."""
+    def __init__(self, *, keep: bool, unit: str = "packet") -> None:
+        """Starts empty; with `keep`, reading goes on after damage; `unit` is what data come in."""
         self.keep = keep
+        self._unit = unit
         self._lost = 0
         self._marred = 0
         self._rest = ""
@@ -60,7 +61,7 @@ class DamageLog:
         """What was wrong with the clip of which `good` frames were read; None where nothing was."""
         parts = []
         if self._lost:
-            parts.append(f"{self._lost} packet{'s' * (self._lost > 1)} could not be decoded")
+            parts.append(f"{self._lost} {self._unit}{'s' * (self._lost > 1)} could not be decoded")
         if self._marred:
             parts.append(f"{self._marred} frame{'s' * (self._marred > 1)} decoded in part")
         if self._rest:
@@ -79,6 +80,8 @@ class Reader(ABC):
         info: the clip as probed.
         damage: after a reading that kept what decodes: a sentence saying what was lost, else None.
     """
+
+    unit = "packet"
 
     def __init__(self, info: ClipInfo, *, damaged: Literal["stop", "keep"] = "stop") -> None:
         """Prepares reading; decoding starts with the first iteration."""
@@ -104,12 +107,14 @@ class Reader(ABC):
         if self._closed:
             raise UsageError(f"{self.info.path} was closed; open it again to read it")
         self.damage = None
-        log = DamageLog(keep=self._keep)
+        log = DamageLog(keep=self._keep, unit=self.unit)
         good = 0
         try:
             for frame in timed(self._pictures(log), self.info):
                 yield frame
                 good += 1
+                if self._closed:
+                    return
         except Damaged as error:
             raise DamagedClipError(
                 f"{self.info.path} is damaged after {good} good frames ({error}); "

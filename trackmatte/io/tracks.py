@@ -6,9 +6,9 @@
 ```
 
 `clip` has `path`, `width`, `height`, `time_base` (seconds of a tick of `pts`, as `"1/30000"`), `rate` and `frames`
-(null where unknown). `"trim": true` in the header says that the frames are a part of the clip. An object that had no
-prompt yet has `"seeded": false` besides. Lines are written as tracking goes on; a file that was cut after the first
-line can be read up to its last whole line.
+(null where unknown); `prompts` has the form that the module of that name describes. `"trim": true` in the header says
+that the frames are a part of the clip. An object that had no prompt yet has `"seeded": false` besides. Lines are
+written as tracking goes on; a file that was cut after the first line can be read up to its last whole line.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from trackmatte.errors import InputError
+from trackmatte.errors import InputError, PromptError
 from trackmatte.io.atomic import PendingOutput, output_errors
-from trackmatte.io.prompt_data import prompt_from_data, prompt_to_data
+from trackmatte.io.prompts import prompt_from_json, prompt_to_json
 from trackmatte.io.rle import decode_mask, encode_masks
 from trackmatte.types import ClipInfo, ObjectMasks, Prompt
 
@@ -66,7 +66,7 @@ class TracksWriter:
             "trackmatte": VERSION,
             "clip": _clip_json(clip),
             "model": model,
-            "prompts": [prompt_to_data(prompt) for prompt in prompts],
+            "prompts": [prompt_to_json(prompt) for prompt in prompts],
             "objects": list(names),
         }
         if trim:
@@ -202,14 +202,14 @@ def read_tracks(path: str | os.PathLike[str]) -> Tracks:
             path=path,
             clip=clip,
             model=str(header["model"]),
-            prompts=tuple(prompt_from_data(value) for value in header["prompts"]),
+            prompts=tuple(prompt_from_json(value) for value in header["prompts"]),
             names=tuple(str(name) for name in header["objects"]),
             width=_integer(clip["width"]),
             height=_integer(clip["height"]),
             time_base=Fraction(clip["time_base"]),
             trimmed=bool(header.get("trim", False)),
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as exc:
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, PromptError) as exc:
         raise InputError(f"{path}: no native tracks; a .jsonl file written by --masks was expected") from exc
 
 

@@ -153,7 +153,7 @@ class Network:
             memory_pos=torch.cat([position, pointer_position], dim=1).transpose(0, 1),
             num_obj_ptr_tokens=pointers.shape[1],
         )
-        return attended.permute(1, 2, 0).unflatten(2, image.top.shape[-2:])
+        return attended.permute(1, 2, 0).reshape(objects, -1, *image.top.shape[-2:])
 
     def decode_masks(
         self,

@@ -69,7 +69,7 @@ _SIZES = (  # name on the hub, in file names, in config names, millions of param
     ("large", "large", "l", 224.4, 898.1),
 )
 _HOME = _package("trackmatte.tracker", ".")
-_NANO = ModelSpec("nano", _HOME / "configs/nano.yaml", _HOME / "data/nano.safetensors", 5.6, 22.5)
+_NANO = ModelSpec("nano", _HOME / "configs/nano.yaml", _HOME / "data/nano.safetensors", 5.7, 23.0)
 
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec for spec in (_NANO, *(_hub(version, *size) for version in ("2.1", "2") for size in _SIZES))

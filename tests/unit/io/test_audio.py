@@ -138,8 +138,8 @@ def test_all_streams_come_along_with_their_languages(tmp_path: Path) -> None:
 
 
 def test_sound_lies_between_the_pictures(tmp_path: Path) -> None:
-    source = make_source(tmp_path / "source.mp4", seconds=8)
-    write(source, tmp_path / "out.mkv", frames(200))
+    source = make_source(tmp_path / "source.mp4", seconds=30)  # longer than what the muxer itself sorts, 10 s
+    write(source, tmp_path / "out.mkv", frames(750))
     last = {"video": 0.0, "audio": 0.0}
     apart = 0.0
     with av.open(str(tmp_path / "out.mkv")) as container:

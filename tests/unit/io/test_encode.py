@@ -170,8 +170,8 @@ def test_deep_pictures_stay_deep(
     assert back.tag.strip("\0") == tag
     luma = first_plane(tmp_path / f"out{suffix}")
     low, high = (64, 940) if value_range == "tv" else (0, 1023)
-    expected = low + (high - low) * ramp / 65535
-    assert np.abs(luma.mean(axis=0) - expected).max() < 4
+    expected = low + (high - low) * (ramp / 65535)
+    assert np.abs(luma.mean(axis=0) - expected).max() < 2.5
     assert len(np.unique(luma)) > 200
 
 
@@ -215,8 +215,8 @@ def test_matte_is_white_on_black_and_silent(tmp_path: Path, suffix: str) -> None
     for image, picture in zip(back.images, pictures, strict=True):
         white = cv2.erode(picture.image, kernel) == 255
         black = cv2.dilate(picture.image, kernel) == 0
-        assert image[white].min() >= 254
-        assert image[black].max() <= 1
+        assert image[white].min() >= 252
+        assert image[black].max() <= 2
         assert np.median(image[white]) == 255
         assert np.array_equal(image[..., 1] > 127, picture.image > 127)
 
@@ -239,6 +239,19 @@ def test_prores_keeps_soft_alpha(tmp_path: Path, value: int) -> None:
     write(tmp_path / "out.mov", [replace(frame, image=image) for frame in frames(1)], kind="alpha")
     back = Written(tmp_path / "out.mov").images[0][..., 3]
     assert np.unique((back.astype(float) / 257).round()).tolist() == [value]
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".webm", ".mkv"])
+def test_deep_pictures_with_alpha(tmp_path: Path, suffix: str) -> None:
+    image = np.full((64, 64, 4), 65535, np.uint16)
+    image[:, :32, :3] = 32768
+    image[:32, :, 3] = 0
+    write(tmp_path / f"out{suffix}", [replace(frame, image=image) for frame in frames(2)], kind="alpha")
+    back = Written(tmp_path / f"out{suffix}").images[0]
+    values = back / np.iinfo(back.dtype).max
+    assert values[8:24, 40:56, :3] == pytest.approx(1, abs=0.005)
+    assert values[8:24, 8:24, :3] == pytest.approx(0.5, abs=0.005)
+    assert (values[:28, :, 3].max(), values[36:, :, 3].min()) == pytest.approx((0, 1), abs=0.005)
 
 
 def test_webm_has_an_alpha_plane(tmp_path: Path) -> None:
@@ -287,7 +300,7 @@ def test_pictures_that_nothing_changed_come_back(tmp_path: Path, suffix: str, co
     for one, other in zip(before, after, strict=True):
         flat = np.s_[64:176, 8:-8]  # the ramp: no saturated edges, whose chroma 4:2:0 can't hold
         assert psnr(one.image[flat], other.image[flat]) > 40
-        assert abs(one.image.mean() / other.image.mean() - 1) < 0.003  # neither range nor matrix went astray
+        assert abs(one.image[flat].mean() / other.image[flat].mean() - 1) < 0.003  # neither range nor matrix astray
 
 
 @pytest.mark.parametrize("name", ["clips/01_dog.mp4", "clips/bedroom.mp4", "clips/05_default_juggle.mp4"])
@@ -408,19 +421,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told(small_disk: Path, suffix: str) -> None:
     noise = np.random.default_rng(0)
     writer = VideoWriter(small_disk / f"out{suffix}", clip=clip_info(size=(320, 240)), kind="color")
-    with pytest.raises(OutputError, match="the disk is full"):
+
+    def fill() -> None:
         for frame in frames(60, size=(320, 240)):
             writer.write(frame.with_image(noise.integers(0, 256, frame.image.shape, dtype=np.uint8)))
         writer.finish()
+
+    with pytest.raises(OutputError, match="the disk is full"):
+        fill()
     writer.abort()
     assert list(small_disk.iterdir()) == []
 
 
 def test_a_disk_that_fills_at_the_end_is_told(small_disk: Path) -> None:
     writer = VideoWriter(small_disk / "out.mp4", clip=clip_info(), kind="color")
-    for frame in frames(25):
+    for frame in frames(1000):
         writer.write(frame)
     room = os.statvfs(small_disk)
+    assert room.f_bavail > 0  # the frames alone fit
     (small_disk / "ballast").write_bytes(b"x" * (room.f_bavail * room.f_bsize))
     with pytest.raises(OutputError, match="the disk is full"):
         writer.finish()

@@ -1,0 +1,165 @@
+"""Names are reserved, checked, given at the end, and left alone when something fails."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from trackmatte.errors import OutputError, UsageError
+from trackmatte.io.atomic import PendingOutput, output_errors
+
+
+def test_a_file_appears_at_commit(tmp_path: Path) -> None:
+    pending = PendingOutput(tmp_path / "a.txt", overwrite=False)
+    pending.temp.write_text("new")
+    assert pending.temp.parent == tmp_path
+    assert pending.temp.name.startswith(".a.txt.")
+    assert pending.temp.name.endswith(".part.txt")
+    assert not (tmp_path / "a.txt").exists()
+    pending.commit()
+    pending.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "new"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o666 & ~mask
+
+
+def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
+    one = PendingOutput(tmp_path / "a.txt", overwrite=False)
+    other = PendingOutput(tmp_path / "a.txt", overwrite=False)
+    assert one.temp != other.temp
+    one.temp.write_text("one")
+    one.commit()
+    with pytest.raises(OutputError, match="exists"):
+        other.commit()
+    other.discard()
+    assert (tmp_path / "a.txt").read_text() == "one"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"there is no folder .*none; create it"):
+        PendingOutput(tmp_path / "none" / "a.txt", overwrite=False)
+
+
+def test_the_current_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pending = PendingOutput("a.txt", overwrite=False)
+    pending.commit()
+    assert (tmp_path / "a.txt").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_told(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="no permission"):
+            PendingOutput(tmp_path / "a.txt", overwrite=False)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc, where nobody may make files")
+def test_a_folder_where_nobody_may_write_is_told() -> None:
+    with pytest.raises(OutputError, match=r"can't write /proc/self/a\.txt"):
+        PendingOutput("/proc/self/a.txt", overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EACCES, "no permission to write in"),
+        (errno.EROFS, "no permission to write in"),
+        (errno.ENOENT, "no longer there"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_errors_of_the_system_are_told(tmp_path: Path, code: int, words: str) -> None:
+    with pytest.raises(OutputError, match=words) as caught, output_errors(tmp_path / "a.txt"):
+        raise OSError(code, os.strerror(code))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_device_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="the disk is full"), output_errors(tmp_path / "a"):
+        Path("/dev/full").write_bytes(b"x")
+
+
+def test_the_clip_is_never_overwritten(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clip.write_text("mine")
+    (tmp_path / "link.mp4").symlink_to(clip)
+    os.link(clip, tmp_path / "hard.mp4")
+    (tmp_path / "sub").mkdir()
+    for name in ("clip.mp4", "link.mp4", "hard.mp4", "sub/../clip.mp4"):
+        with pytest.raises(UsageError, match="the clip itself"):
+            PendingOutput(tmp_path / name, overwrite=True, source=str(clip))
+    assert clip.read_text() == "mine"
+
+
+def test_a_folder_and_a_file_are_not_mistaken(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="it is a folder"):
+        PendingOutput(tmp_path / "folder", overwrite=True)
+    with pytest.raises(OutputError, match="it is a file"):
+        PendingOutput(tmp_path / "file", overwrite=True, folder=True)
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    pending = PendingOutput(tmp_path / "out", overwrite=False, folder=True)
+    (pending.temp / "00000.png").touch()
+    pending.commit()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00000.png"]
+
+
+def test_a_folder_of_pngs_is_replaced_at_commit_alone(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "00000.png").write_text("old")
+    (tmp_path / "out" / "00001.png").write_text("old")
+    with pytest.raises(OutputError, match="isn't empty"):
+        PendingOutput(tmp_path / "out", overwrite=False, folder=True)
+    pending = PendingOutput(tmp_path / "out", overwrite=True, folder=True)
+    (pending.temp / "00000.png").write_text("new")
+    assert (tmp_path / "out" / "00000.png").read_text() == "old"
+    pending.commit()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["new"]
+
+
+def test_a_folder_that_holds_other_things_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "00000.png").touch()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
+        PendingOutput(tmp_path, overwrite=True, folder=True)
+
+
+def test_discarding_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "00000.png").write_text("old")
+    pending = PendingOutput(tmp_path / "out", overwrite=True, folder=True)
+    (pending.temp / "00000.png").write_text("new")
+    pending.discard()
+    pending.discard()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "00000.png").read_text() == "old"
+
+
+def test_long_names_keep_their_place(tmp_path: Path) -> None:
+    name = "ä" * 120 + ".mp4"
+    pending = PendingOutput(tmp_path / name, overwrite=False)
+    pending.commit()
+    assert (tmp_path / name).exists()
+    with pytest.raises(OutputError, match="too long"):
+        PendingOutput(tmp_path / ("a" * 300 + ".mp4"), overwrite=False).commit()

@@ -1,0 +1,97 @@
+"""Folders of PNGs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.io.written import disc, frames, object_masks
+from trackmatte.errors import OutputError, UsageError
+from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter, index_map
+from trackmatte.palette import davis_palette
+
+
+def test_indices_follow_the_names_with_the_palette_of_davis(tmp_path: Path) -> None:
+    writer = IndexedPngWriter(tmp_path / "out", names=("dog", "ball"))
+    one, two = disc(0), np.roll(disc(0), 40, axis=1)
+    for index in (48, 49):
+        writer.write(object_masks(index, np.stack([one, two & ~one])))
+    assert not (tmp_path / "out").exists()
+    writer.finish()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["00048.png", "00049.png"]
+    with Image.open(tmp_path / "out" / "00048.png") as image:
+        assert image.mode == "P"
+        assert bytes(image.getpalette() or []) == davis_palette()
+        assert np.array_equal(np.asarray(image), np.where(one, 1, np.where(two, 2, 0)))
+
+
+def test_the_higher_score_is_seen_and_of_equal_ones_the_later() -> None:
+    masks = np.zeros((3, 2, 3), np.bool_)
+    masks[:, 0] = True
+    scores = np.array([0.5, 0.9, 0.5], np.float32)
+    assert index_map(object_masks(0, masks, scores=scores))[0].tolist() == [2, 2, 2]
+    assert index_map(object_masks(0, masks))[0].tolist() == [3, 3, 3]
+    assert index_map(object_masks(0, masks))[1].tolist() == [0, 0, 0]
+
+
+def test_index_255_is_the_last(tmp_path: Path) -> None:
+    writer = IndexedPngWriter(tmp_path / "out", names=[str(i) for i in range(255)])
+    writer.write(object_masks(0, np.eye(255, dtype=np.bool_).reshape(255, 15, 17)))
+    writer.finish()
+    with Image.open(tmp_path / "out" / "00000.png") as image:
+        assert np.array_equal(np.asarray(image).ravel(), np.arange(1, 256))
+    with pytest.raises(UsageError, match=r"256 objects .* 255"):
+        IndexedPngWriter(tmp_path / "more", names=[str(i) for i in range(256)])
+
+
+def test_mattes_are_grey_of_8_bits(tmp_path: Path) -> None:
+    writer = ImageFolderWriter(tmp_path / "out")
+    matte = (disc(0) * 255).astype(np.uint8)
+    writer.write(frames(1)[0].with_image(matte))
+    writer.finish()
+    back = cv2.imread(str(tmp_path / "out" / "00000.png"), cv2.IMREAD_UNCHANGED)
+    assert back.dtype == np.uint8
+    assert np.array_equal(back, matte)
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["8", "16"])
+def test_pictures_with_alpha_are_exact_under_it_too(tmp_path: Path, deep: bool) -> None:
+    writer = ImageFolderWriter(tmp_path / "out")
+    frame = frames(1, deep=deep)[0]
+    image = np.dstack([frame.image, (disc(0) * np.iinfo(frame.image.dtype).max).astype(frame.image.dtype)])
+    writer.write(frame.with_image(image))
+    writer.finish()
+    back = cv2.imread(str(tmp_path / "out" / "00000.png"), cv2.IMREAD_UNCHANGED)
+    assert back.dtype == image.dtype
+    assert np.array_equal(back[..., [2, 1, 0, 3]], image)
+
+
+def test_a_picture_of_another_shape_is_told(tmp_path: Path) -> None:
+    writer = ImageFolderWriter(tmp_path / "out")
+    with pytest.raises(OutputError, match="frame 0 is"):
+        writer.write(frames(1)[0])
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_abort_leaves_nothing(tmp_path: Path) -> None:
+    writer = IndexedPngWriter(tmp_path / "out", names=("1",))
+    writer.write(object_masks(0, disc(0)[None]))
+    writer.abort()
+    writer.abort()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_vanished_is_told(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    writer = IndexedPngWriter(home / "out", names=("1",))
+    for path in home.iterdir():
+        path.rmdir()
+    with pytest.raises(OutputError, match="can't write"):
+        writer.write(object_masks(0, disc(0)[None]))
+    writer.abort()

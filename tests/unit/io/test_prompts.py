@@ -1,0 +1,251 @@
+"""Prompts as JSON and masks as images."""
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trackmatte.errors import PromptError
+from trackmatte.io.prompts import prompt_from_json, prompt_to_json, read_mask, read_prompts
+from trackmatte.io.rle import encode_masks
+from trackmatte.palette import davis_palette
+from trackmatte.types import Box, Mask, Point
+
+MASK = np.zeros((6, 9), bool)
+MASK[1:3, 3:8] = True
+
+
+def save(path, pixels, **options):
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path, **options)
+    return path
+
+
+def save_indexed(path, pixels):
+    image = Image.fromarray(np.asarray(pixels, np.uint8))
+    image.putpalette(davis_palette())
+    image.save(path)
+    return path
+
+
+def read(tmp_path, data):
+    path = tmp_path / "prompts.json"
+    path.write_text(data if isinstance(data, str) else json.dumps({"prompts": data}))
+    return read_prompts(path)
+
+
+def same(first, second):
+    if isinstance(first, Mask) and isinstance(second, Mask):
+        at = [(prompt.name, prompt.frame, prompt.seconds) for prompt in (first, second)]
+        return at[0] == at[1] and np.array_equal(first.mask, second.mask)
+    return first == second
+
+
+def test_points_and_boxes(tmp_path):
+    found = read(
+        tmp_path,
+        [
+            {"point": [640, 360]},
+            {"object": "ball", "frame": 48, "point": [12.5, 80], "positive": False},
+            {"object": "ball", "time": 1.6, "box": [10, 20, 90, 80]},
+            {"time": "8/3", "box": [0, 0, 1, 1]},
+        ],
+    )
+    assert found == [
+        Point(640, 360),
+        Point(12.5, 80, positive=False, name="ball", frame=48),
+        Box(10, 20, 90, 80, name="ball", seconds=Fraction(8, 5)),
+        Box(0, 0, 1, 1, seconds=Fraction(8, 3)),
+    ]
+
+
+def test_masks_lie_beside_the_file(tmp_path):
+    save(tmp_path / "one.png", MASK * 255)
+    save_indexed(tmp_path / "many.png", MASK * 3 + MASK[::-1] * (~MASK) * 1)
+    found = read(
+        tmp_path,
+        [
+            {"mask": "one.png", "frame": 2},
+            {"mask": "many.png", "time": 2},
+            {"object": "cat", "mask": "many.png"},
+            {"object": "rle", "mask": encode_masks(MASK[None])[0]},
+        ],
+    )
+    assert [(prompt.name, prompt.frame, prompt.seconds) for prompt in found] == [
+        ("1", 2, None),
+        ("1", None, 2),
+        ("3", None, 2),
+        ("cat", None, None),
+        ("rle", None, None),
+    ]
+    expected = [MASK, MASK[::-1] & ~MASK, MASK, MASK | MASK[::-1], MASK]
+    assert all(np.array_equal(prompt.mask, mask) for prompt, mask in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Point(1.25, 7, name="a@b=c"),
+        Point(0, 0, positive=False, frame=0),
+        Box(1, 2, 3.5, 4, name="ball", seconds=Fraction(8, 5)),
+        Box(1, 2, 3, 4, seconds=Fraction(1, 3)),
+        Mask(mask=MASK, name="m", frame=3),
+    ],
+)
+def test_a_prompt_comes_back_from_its_json(prompt):
+    data = json.loads(json.dumps(prompt_to_json(prompt)))
+    assert same(prompt_from_json(data), prompt)
+
+
+def test_what_is_written_reads_as_a_file(tmp_path):
+    prompts = [Point(3, 4, frame=1), Mask(mask=MASK, name="m")]
+    found = read(tmp_path, [prompt_to_json(prompt) for prompt in prompts])
+    assert all(same(*pair) for pair in zip(found, prompts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (7, "not an object"),
+        ({}, "no shape"),
+        ({"point": [1, 2], "box": [1, 2, 3, 4]}, "exactly one"),
+        ({"points": [1, 2]}, '"points" is not known'),
+        ({"point": [1]}, "[x, y]"),
+        ({"point": "1,2"}, "[x, y]"),
+        ({"point": [1, True]}, "[x, y]"),
+        ({"point": [1, float("nan")]}, "[x, y]"),
+        ({"point": [1, 10**400]}, "[x, y]"),
+        ({"point": [1, 2], "positive": "no"}, "true or false"),
+        ({"box": [1, 2, 3, 4], "positive": True}, "positive goes with a point"),
+        ({"box": [1, 2, 3]}, "[x0, y0, x1, y1]"),
+        ({"box": [5, 2, 3, 4]}, "x1 > x0"),
+        ({"box": [1, 2, 3, 2]}, "y1 > y0"),
+        ({"point": [1, 2], "frame": -1}, "frame is -1"),
+        ({"point": [1, 2], "frame": 1.5}, "frame is 1.5"),
+        ({"point": [1, 2], "frame": True}, "frame is true"),
+        ({"point": [1, 2], "frame": 1, "time": 1}, "one of them"),
+        ({"point": [1, 2], "time": -1}, "time is -1"),
+        ({"point": [1, 2], "time": float("inf")}, "time is"),
+        ({"point": [1, 2], "time": "1/0"}, "time is"),
+        ({"point": [1, 2], "time": "soon"}, "time is"),
+        ({"point": [1, 2], "time": True}, "time is"),
+        ({"point": [1, 2], "object": ""}, "object is"),
+        ({"point": [1, 2], "object": 3}, "object is"),
+        ({"mask": 3}, "an image file or"),
+        ({"mask": ""}, "an image file or"),
+        ({"mask": {"size": [2, 2], "counts": "9999"}}, "an image file or"),
+        ({"mask": "nowhere.png"}, "nowhere.png"),
+    ],
+)
+def test_a_mistake_names_its_entry(tmp_path, entry, expected):
+    with pytest.raises(PromptError) as caught:
+        read(tmp_path, [{"point": [1, 2]}, entry])
+    assert "entry 2" in str(caught.value)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"prompts": []}', '{"prompts": {}}', "[" * 100_000, "\x00"])
+def test_a_file_of_another_form(tmp_path, text):
+    with pytest.raises(PromptError, match=r"prompts\.json"):
+        read(tmp_path, text)
+
+
+def test_a_file_that_can_not_be_read(tmp_path):
+    with pytest.raises(PromptError, match="nowhere"):
+        read_prompts(tmp_path / "nowhere.json")
+    (tmp_path / "latin.json").write_bytes(b'{"prompts": "\xff"}')
+    with pytest.raises(PromptError, match="not JSON"):
+        read_prompts(tmp_path / "latin.json")
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = tmp_path / "bom.json"
+    path.write_text('{"prompts": [{"point": [1, 2]}]}', encoding="utf-8-sig")
+    assert read_prompts(path) == [Point(1, 2)]
+
+
+def only(path):
+    ((name, mask),) = read_mask(path)
+    assert name is None
+    assert mask.dtype == bool
+    return mask
+
+
+@pytest.mark.parametrize("value", [1, 90, 255])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_non_zero_is_the_object(tmp_path, value, channels):
+    pixels = MASK * value if channels == 1 else np.stack([MASK * 0, MASK * value, MASK * 0], axis=2)
+    assert np.array_equal(only(save(tmp_path / "m.png", pixels)), MASK)
+
+
+def test_images_of_1_and_of_16_bits(tmp_path):
+    Image.fromarray(MASK).save(tmp_path / "bit.png")
+    assert np.array_equal(only(tmp_path / "bit.png"), MASK)
+    Image.fromarray(MASK.astype(np.uint16) * 300).save(tmp_path / "deep.png")
+    assert np.array_equal(only(tmp_path / "deep.png"), MASK)
+
+
+def test_an_alpha_channel_that_is_not_opaque_is_the_mask(tmp_path):
+    rgba = np.full((6, 9, 4), 200)
+    rgba[..., 3] = np.where(MASK, 128, 127)
+    assert np.array_equal(only(save(tmp_path / "a.png", rgba)), MASK)
+
+
+def test_an_opaque_alpha_channel_is_not(tmp_path):
+    rgba = np.full((6, 9, 4), 255)
+    rgba[..., :3] = (MASK * 9)[..., None]
+    assert np.array_equal(only(save(tmp_path / "a.png", rgba)), MASK)
+
+
+def test_the_black_of_a_jpeg_is_black(tmp_path):
+    big = np.kron(MASK, np.ones((20, 20), bool))
+    path = save(tmp_path / "m.jpg", big * 255, quality=30)
+    noisy = np.asarray(Image.open(path))
+    assert ((noisy > 0) != big).any(), "this JPEG is too good for the test"
+    assert np.array_equal(only(path), big)
+
+
+def test_each_index_is_an_object_and_255_is_nobodys(tmp_path):
+    pixels = np.zeros((6, 9), np.uint8)
+    pixels[0], pixels[1], pixels[2] = 1, 7, 255
+    found = read_mask(save_indexed(tmp_path / "m.png", pixels))
+    assert [name for name, _ in found] == ["1", "7"]
+    assert np.array_equal(found[1][1], pixels == 7)
+
+
+def test_an_indexed_picture_of_0_and_255_is_one_mask(tmp_path):
+    assert np.array_equal(only(save_indexed(tmp_path / "m.png", MASK * 255)), MASK)
+
+
+def test_a_picture_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save(tmp_path / "m.png", MASK * 255, exif=exif)
+    assert np.array_equal(only(tmp_path / "m.png"), np.rot90(MASK, -1))
+
+
+@pytest.mark.parametrize("kind", ["grey", "indexed", "clear"])
+def test_an_empty_mask_is_refused(tmp_path, kind):
+    empty = np.zeros((4, 4))
+    path = tmp_path / "m.png"
+    if kind == "clear":
+        save(path, np.zeros((4, 4, 4)))
+    else:
+        (save_indexed if kind == "indexed" else save)(path, empty)
+    with pytest.raises(PromptError, match="is empty"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "truncated"])
+def test_a_file_that_is_no_image_is_refused(tmp_path, kind):
+    path = tmp_path / "m.png"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        data = save(path, np.random.default_rng(0).integers(0, 255, (50, 50))).read_bytes()
+        path.write_bytes({"empty": b"", "text": b"mask", "truncated": data[: len(data) // 2]}[kind])
+    with pytest.raises(PromptError, match=r"m\.png") as caught:
+        read_mask(path)
+    assert "\n" not in str(caught.value)
