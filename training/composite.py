@@ -38,6 +38,9 @@ class Clip:
     def backwards(self) -> Clip:
         return Clip(self.frames[::-1], self.masks[::-1])
 
+    def still(self, frame: int) -> Clip:
+        return Clip(self.frames[frame : frame + 1], self.masks[frame : frame + 1])
+
     def seen_first(self) -> list[int]:
         """The objects that can be prompted in frame 0."""
         return [i for i, mask in enumerate(self.masks[0]) if mask.mean() > VISIBLE]

@@ -7,8 +7,6 @@ form, and prints J, F and J&F with the first and the last frame left out. The cl
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from sam2.modeling.sam2_base import SAM2Base
 from safetensors.torch import load_file
 
@@ -62,7 +61,8 @@ def predictor(weights: Path, size: int | None) -> SAM2Base:
 
 
 def read_mask(path: Path) -> Array:
-    return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) > 0
+    with Image.open(path) as image:
+        return np.array(image) > 0
 
 
 @torch.inference_mode()
@@ -123,8 +123,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
-    os.environ["TQDM_DISABLE"] = "1"
-    logging.getLogger().setLevel(logging.WARNING)
     model = predictor(options.checkpoint, options.size)
     folders = sorted(p for p in options.data.iterdir() if (p / "frames").is_dir() and p.name not in SEVERAL_OBJECTS)
     scores = []

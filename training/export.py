@@ -25,6 +25,7 @@ def export(source: Path, target: Path) -> int:
     halves = {k: v.half().contiguous() if torch.is_floating_point(v) else v.contiguous() for k, v in state.items()}
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(halves, target, metadata={"model": "nano", "licence": "Apache-2.0"})
+    target.chmod(0o644)
     size = target.stat().st_size
     if size > LARGEST:
         raise SystemExit(f"{target} has {size} bytes; at most {LARGEST} may be shipped")

@@ -39,12 +39,12 @@ def iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def frame_loss(
-    masks: Tensor, ious: Tensor, score: Tensor, auxiliary: Tensor | None, target: Tensor, weights: LossWeights
+    masks: Tensor, ious: Tensor, score: Tensor, auxiliaries: list[Tensor], target: Tensor, weights: LossWeights
 ) -> Tensor:
     """The loss of N objects at one frame.
 
     masks (N, 4, h, w): raw logits of the single-mask token and of the three others. ious (N, 4). score (N, 1).
-    auxiliary (N, h, w) or None. target (N, h, w): coverage. Where the object is absent only `score` and `auxiliary` count.
+    auxiliaries: (N, h, w) each. target (N, h, w): coverage. Where the object is absent only `score` and `auxiliaries` count.
     """
     present = (target > 0.5).flatten(1).any(1).float()
     goal = target[:, None].expand_as(masks)
@@ -54,7 +54,7 @@ def frame_loss(
     count = present.sum().clamp(min=1)
     total = (mask_loss * present).sum() / count
     total = total + weights.presence * F.binary_cross_entropy_with_logits(score[:, 0], present)
-    if auxiliary is not None:
+    for auxiliary in auxiliaries:
         aux = F.binary_cross_entropy_with_logits(auxiliary, target, reduction="none").mean((-2, -1))
         total = total + weights.auxiliary * (aux + dice(auxiliary, target) * present).mean()
     return total

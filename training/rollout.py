@@ -15,7 +15,7 @@ from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from torch import Tensor
 
 from training.losses import LossWeights, frame_loss
-from training.network import AuxiliaryHead, LevelNorm
+from training.network import AuxiliaryHeads, LevelNorm
 from training.prompts import Points, PromptKind, correction, first_prompt
 from training.types import Array
 
@@ -85,13 +85,13 @@ class Rollout:
     def __init__(
         self,
         model: SAM2Base,
-        head: AuxiliaryHead | None,
+        heads: AuxiliaryHeads | None,
         features: Features,
         masks: Array,
         rng: np.random.Generator,
         options: RolloutOptions,
     ):
-        self.model, self.head, self.features, self.rng, self.options = model, head, features, rng, options
+        self.model, self.heads, self.features, self.rng, self.options = model, heads, features, rng, options
         self.objects = masks.shape[1]
         self.truth = masks.reshape(-1, *masks.shape[2:])  # (N, T, S, S)
         device = features.coarse.device
@@ -129,7 +129,7 @@ class Rollout:
         else:
             conditioned = coarse + self.model.no_mem_embed[0, 0, :, None, None]
             points = first_prompt(self.rng, kind, self.truth[:, 0])
-            decoded = self.supervise(self.decode(conditioned, 0, points, None), conditioned, 0)
+            decoded = self.supervise(self.decode(conditioned, 0, points, None), None, 0)
             if self.chance(self.options.correct_first):
                 decoded = self.correct(decoded, conditioned, 0, points)
             self.ious.append(self.score(decoded, 0))
@@ -188,9 +188,10 @@ class Rollout:
         return Decoded(masks, ious, tokens, score, chosen)
 
     def supervise(self, decoded: Decoded, conditioned: Tensor | None, t: int) -> Decoded:
-        auxiliary = self.head(conditioned) if self.head is not None and conditioned is not None else None
+        """Add the losses of the decoder's last run. `conditioned`: the features, where they hold memories of the object."""
+        auxiliaries = self.heads(conditioned) if self.heads is not None else []
         self.loss = self.loss + frame_loss(
-            decoded.masks, decoded.ious, decoded.score, auxiliary, self.target[:, t], self.options.weights
+            decoded.masks, decoded.ious, decoded.score, auxiliaries, self.target[:, t], self.options.weights
         )
         self.terms += 1
         return decoded

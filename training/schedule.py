@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """`steps` steps at one picture size. `image_every`: each so many steps one on single pictures follows (0: never).
+    """`steps` steps at one picture size, of `clips` clips of `frames` frames. `stills`: so many single frames of them, too.
 
     `rate` is the learning rate at the stage's start; it falls to the next stage's (the last: to nearly nothing) as a cosine.
     `thaw`: from which of the trunk's seven stages on it is trained too (7: frozen), at `thaw_rate` times the rate.
@@ -19,19 +19,19 @@ class Stage:
     clips: int
     steps: int
     rate: float
-    image_every: int = 2
-    image_clips: int = 8
+    stills: int = 10
     thaw: int = 7
     true_presence: float = 0.1
     odds: tuple[float, float, float] = (0.46, 0.28, 0.26)  # of mask, box and click prompts
 
 
 CPU_PLAN = (
-    Stage(size=128, frames=2, clips=8, steps=150, rate=1.2e-3, image_every=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)),
-    Stage(size=128, frames=4, clips=4, steps=500, rate=1.2e-3, odds=(0.6, 0.2, 0.2)),
-    Stage(size=192, frames=5, clips=4, steps=400, rate=8e-4),
-    Stage(size=256, frames=6, clips=3, steps=300, rate=5e-4),
-    Stage(size=256, frames=8, clips=2, steps=150, rate=2e-4),
+    Stage(size=128, frames=2, clips=8, steps=150, rate=1.2e-3, stills=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)),
+    Stage(size=128, frames=4, clips=4, steps=350, rate=1.2e-3, odds=(0.6, 0.2, 0.2)),
+    Stage(size=128, frames=4, clips=4, steps=200, rate=1e-3),
+    Stage(size=192, frames=5, clips=4, steps=220, rate=8e-4),
+    Stage(size=256, frames=6, clips=3, steps=100, rate=5e-4),
+    Stage(size=256, frames=8, clips=2, steps=60, rate=2.5e-4),
 )
 WARM_UP = 60
 THAW_RATE = 0.1

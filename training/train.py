@@ -23,7 +23,7 @@ from torch import Tensor
 from training import checkpoint
 from training.composite import Clip, Scene
 from training.data import DATA
-from training.network import AuxiliaryHead, LevelNorm, build, load_trunk, normalise, prime_matching, set_size
+from training.network import AuxiliaryHeads, LevelNorm, build, load_trunk, normalise, prime_matching, set_size
 from training.prompts import PromptKind
 from training.rollout import Rollout, RolloutOptions, encode, trunk_features
 from training.schedule import CPU_PLAN, THAW_RATE, Moment, Stage, moment, total_steps
@@ -56,10 +56,10 @@ class Trainer:
         self.model = build()
         load_trunk(self.model, DATA / "efficientnet-lite0.pth")
         prime_matching(self.model)
-        self.head = AuxiliaryHead(self.model.hidden_dim)
+        self.heads = AuxiliaryHeads(self.model)
         self.norm = LevelNorm(self.model.image_encoder.trunk.channel_list[::-1]).to(options.device)
         self.model.to(options.device)
-        self.head.to(options.device)
+        self.heads.to(options.device)
         self.average = checkpoint.Average(self.model, options.average)
         self.scene = Scene(DATA, options.seed)
         self.optimizer = self.make_optimizer()
@@ -73,7 +73,7 @@ class Trainer:
     def make_optimizer(self) -> torch.optim.AdamW:
         trunk = list(self.model.image_encoder.trunk.parameters())
         known = {id(p) for p in trunk}
-        rest = [p for p in (*self.model.parameters(), *self.head.parameters()) if id(p) not in known]
+        rest = [p for p in (*self.model.parameters(), *self.heads.parameters()) if id(p) not in known]
         groups = [
             {"params": [p for p in rest if p.ndim > 1], "weight_decay": self.options.weight_decay, "scale": 1.0},
             {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "scale": 1.0},
@@ -93,7 +93,7 @@ class Trainer:
             self.measure_levels()
             return
         self.model.load_state_dict(state["model"])
-        self.head.load_state_dict(state["head"])
+        self.heads.load_state_dict(state["heads"])
         self.norm.load_state_dict(state["norm"])
         self.average.module.load_state_dict(state["average"])
 
@@ -108,7 +108,7 @@ class Trainer:
             self.folder / "last.pt",
             step=self.step,
             model=self.model.state_dict(),
-            head=self.head.state_dict(),
+            heads=self.heads.state_dict(),
             norm=self.norm.state_dict(),
             average=self.average.module.state_dict(),
             average_steps=self.average.steps,
@@ -133,8 +133,6 @@ class Trainer:
             self.scene.rng = rng
             self.prepare(now)
             self.video_step(now, rng, log)
-            if now.stage.image_every and self.step % now.stage.image_every == 0:
-                self.image_step(now, rng, log)
             self.step += 1
             if self.step % self.options.log_every == 0:
                 log.write(now)
@@ -153,7 +151,7 @@ class Trainer:
         self.model.image_encoder.trunk.stem.requires_grad_(False)
 
     def video_step(self, now: Moment, rng: np.random.Generator, log: Log) -> None:
-        """Two updates on the same clips: forwards, and backwards with other prompts and perhaps other objects."""
+        """Updates on the same clips: forwards; backwards with other prompts and objects; on single frames of them."""
         stage = now.stage
         clips = [self.scene.clip(stage.frames, stage.size) for _ in range(stage.clips)]
         options = RolloutOptions(true_presence=stage.true_presence)
@@ -165,12 +163,21 @@ class Trainer:
                 clips = [clip.backwards() if f else clip for clip, f in zip(clips, flip, strict=True)]
                 levels = self.levels(clips) if self.thawed else [reverse(level, flip) for level in levels]
             log.add(kind, *self.learn(clips, levels, self.options.objects, kind, rng, options))
+        if stage.stills:
+            self.image_step(stage, clips, levels, rng, log)
 
-    def image_step(self, now: Moment, rng: np.random.Generator, log: Log) -> None:
+    def image_step(
+        self, stage: Stage, clips: list[Clip], levels: list[Tensor], rng: np.random.Generator, log: Log
+    ) -> None:
+        """One update on single frames of the clips, from boxes or clicks."""
         kind: PromptKind = "box" if rng.random() < 0.5 else "click"
-        clips = [self.scene.clip(1, now.stage.size) for _ in range(now.stage.image_clips)]
-        options = RolloutOptions(correct_first=0.5)
-        log.add(f"image-{kind}", *self.learn(clips, self.levels(clips), 3, kind, rng, options))
+        stills = [(v, t, clip.still(t)) for v, clip in enumerate(clips) for t in range(stage.frames)]
+        stills = [still for still in stills if still[2].seen_first()]
+        rng.shuffle(stills)
+        rows = [v * stage.frames + t for v, t, _ in stills[: stage.stills]]
+        chosen = [clip for _, _, clip in stills[: stage.stills]]
+        features = [level.detach().flatten(0, 1)[rows].unsqueeze(1) for level in levels]
+        log.add(f"still-{kind}", *self.learn(chosen, features, 2, kind, rng, RolloutOptions(correct_first=0.4)))
 
     @property
     def thawed(self) -> bool:
@@ -191,7 +198,7 @@ class Trainer:
     ) -> tuple[float, float]:
         """One update. Returns the loss and the mean IoU of the frames after a mask prompt, else of all."""
         masks = np.stack([clip.choose(rng, objects) for clip in clips])
-        rollout = Rollout(self.model, self.head, encode(self.model, levels), masks, rng, options)
+        rollout = Rollout(self.model, self.heads, encode(self.model, levels), masks, rng, options)
         rollout.play(kind)
         loss = rollout.loss / rollout.terms
         self.optimizer.zero_grad(set_to_none=True)

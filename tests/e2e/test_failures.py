@@ -151,9 +151,9 @@ def test_a_folder_without_images(trackmatte, out, tmp_path):
 @pytest.fixture(scope="module")
 def truncated(tmp_path_factory):
     folder = tmp_path_factory.mktemp("truncated")
-    whole = make_clip(folder / "whole.mp4", frames=60, size=(96, 64), faststart=True)
+    whole = make_clip(folder / "whole.mkv", frames=60, size=(96, 64))
     data = whole.read_bytes()
-    return write(folder / "truncated.mp4", data[: int(len(data) * 0.6)])
+    return write(folder / "truncated.mkv", data[: int(len(data) * 0.6)])
 
 
 def test_a_truncated_clip_stops_with_the_number_of_good_frames(trackmatte, truncated, out):

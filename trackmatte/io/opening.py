@@ -8,11 +8,10 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from trackmatte.errors import InputError
-
-_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC: a cover picture, not a video
 
 
 @contextmanager
@@ -59,7 +58,7 @@ def video_stream(container: InputContainer, path: str | Path) -> VideoStream:
     Raises:
         InputError: there is none, or no decoder for it.
     """
-    streams = [stream for stream in container.streams.video if not int(stream.disposition) & _COVER]
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     if not streams:
         kinds: list[str] = sorted({stream.type for stream in container.streams}) or ["nothing"]
         raise InputError(f"{path} has no video stream, only {' and '.join(kinds)}; give a file with a picture")

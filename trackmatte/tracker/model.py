@@ -103,9 +103,9 @@ def open_model(
 def _load(modules: SAM2Base, state: State, name: str, source: str) -> None:
     expected = modules.state_dict()
     wrong = [key for key, value in state.items() if key not in expected or expected[key].shape != value.shape]
-    missing = expected.keys() - state.keys()
+    missing = {key for key in expected.keys() - state.keys() if not key.endswith("num_batches_tracked")}
     if not wrong and not missing:
-        modules.load_state_dict(state)
+        modules.load_state_dict(state, strict=False)
         return
     known = recognise(state)
     like = f"; it looks like {known}: use --model {known}" if known and known != name else "; give the right file"

@@ -18,9 +18,10 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from torch import nn
 
 from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.folding import fold_batch_norms, fold_pointwise, is_pointwise
+from trackmatte.kernels.folding import fold_convolution, fold_pointwise, is_pointwise
 from trackmatte.kernels.positions import StoredPosition
 from trackmatte.tracker.memory import Memories, MemorySize
+from trackmatte.tracker.trunk import ConvNorm
 
 NO_OBJECT = -1024.0  # logit of every pixel of an absent object
 _MASK_SCALE, _MASK_BIAS = 20.0, -10.0  # from a given mask's 0 and 1 to logits
@@ -295,11 +296,12 @@ class Network:
 
     def _use_twins(self, compile: bool) -> None:
         encoder = self._modules.image_encoder
-        fold_batch_norms(encoder.trunk)
+        _fold_convolutions(encoder.trunk)
         for level, name in ((0, "conv_s0"), (1, "conv_s1")):
             self._fold_level(level, name)
         for owner in (encoder.neck, self._modules.memory_encoder):
             owner.position_encoding = StoredPosition(owner.position_encoding)
+        encoder.to(memory_format=torch.channels_last)
         if compile:
             size = self.image_size
             with torch.inference_mode():
@@ -313,3 +315,12 @@ class Network:
         if not summed and is_pointwise(lateral.conv) and is_pointwise(narrow):
             lateral.conv = fold_pointwise(lateral.conv, narrow)
             setattr(decoder, name, nn.Identity())
+
+
+def _fold_convolutions(module: nn.Module) -> None:
+    """Puts twins in the places of nano's convolutions, in place; a Hiera has none of them."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, ConvNorm):
+            setattr(module, name, fold_convolution(child.conv, child.norm, pad=child.pad, clamp=not child.linear))
+        else:
+            _fold_convolutions(child)

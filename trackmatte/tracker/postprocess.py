@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trackmatte.types import BoolArray, UInt8Array
+from trackmatte.types import BoolArray, Float32Array, UInt8Array
 
 Overlap = Literal["exclusive", "allow"]
 _FILLED = 0.1  # logit of a pixel of a filled hole
@@ -41,32 +42,70 @@ def _small_regions(plane: UInt8Array, area: int) -> BoolArray:
     return np.asarray(small[labels] if small.any() else np.zeros(plane.shape, np.bool_))
 
 
-def upsample(logits: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Enlarges logits to the clip's size, bilinear with pixel centres at halves.
+class MaskMaker:
+    """Makes masks of the clip's size; keeps its working space, which would else be mapped anew at every frame."""
 
-    Args:
-        logits: (O, 1, h, w) float32.
+    def __init__(self, height: int, width: int) -> None:
+        self._height, self._width = height, width
+        self._planes: list[Float32Array] = []
+        self._top = np.empty((height, width), np.float32)
 
-    Returns:
-        (O, H, W) float32.
-    """
-    return F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+    def __call__(self, logits: torch.Tensor, overlap: Overlap, out: BoolArray, places: Sequence[int]) -> None:
+        """Writes the masks of objects that are present.
+
+        Logits are enlarged as the reference does it: bilinear, with pixel centres at halves. On a CPU that is OpenCV's
+        work, which takes a seventh of torch's time; the two differ by rounding.
+
+        Args:
+            logits: (O, 1, h, w) float32.
+            overlap: `exclusive` gives a pixel that several objects claim to the one with the highest logit, the first
+                of equals; `allow` gives it to all.
+            out: (N, H, W) bool, all False.
+            places: O places on the first axis of `out`.
+        """
+        if logits.device.type != "cpu":
+            size = {"height": self._height, "width": self._width}
+            out[list(places)] = masks_on_device(logits, **size, overlap=overlap)
+            return
+        while len(self._planes) < len(places):
+            self._planes.append(np.empty((self._height, self._width), np.float32))
+        large, masks = self._planes[: len(places)], [out[place] for place in places]
+        for small, plane, mask in zip(logits[:, 0].numpy(), large, masks, strict=True):
+            cv2.resize(small, (self._width, self._height), dst=plane, interpolation=cv2.INTER_LINEAR)
+            np.greater(plane, 0, out=mask)
+        if overlap == "exclusive" and _overlap(masks):
+            _separate(masks, large, self._top)
 
 
-def to_masks(logits: torch.Tensor, *, height: int, width: int, overlap: Overlap) -> BoolArray:
-    """The masks of objects that are present.
-
-    Args:
-        logits: (O, 1, h, w) float32, O at least 1.
-        overlap: `exclusive` gives a pixel that several objects claim to the one with the highest logit, the first of
-            equals; `allow` gives it to all.
-
-    Returns:
-        (O, H, W) bool.
-    """
-    large = upsample(logits, height, width)
+def masks_on_device(logits: torch.Tensor, *, height: int, width: int, overlap: Overlap) -> BoolArray:
+    """What `MaskMaker` makes, by torch alone and on the device that holds the logits: (O, H, W) bool."""
+    large = F.interpolate(logits, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
     masks = large > 0
     if overlap == "exclusive" and len(large) > 1:
         owner = large.argmax(dim=0, keepdim=True)
         masks &= owner == torch.arange(len(large), device=large.device)[:, None, None]
     return np.asarray(masks.cpu().numpy())
+
+
+def _overlap(masks: Sequence[BoolArray]) -> bool:
+    claimed = masks[0].copy()
+    for mask in masks[1:]:
+        if (claimed & mask).any():
+            return True
+        claimed |= mask
+    return False
+
+
+def _separate(masks: Sequence[BoolArray], large: Sequence[Float32Array], top: Float32Array) -> None:
+    """Leaves each pixel of the masks, all (H, W), to the first of those with the highest logit, in place.
+
+    `top` is working space of the same size.
+    """
+    top[...] = large[0]
+    for plane in large[1:]:
+        cv2.max(top, plane, dst=top)
+    free = np.ones(top.shape, np.bool_)
+    for mask, plane in zip(masks, large, strict=True):
+        mask &= plane == top
+        mask &= free
+        free &= ~mask

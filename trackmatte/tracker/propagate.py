@@ -21,9 +21,9 @@ from trackmatte.tracker.memory import MemoryBank
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
 from trackmatte.tracker.objects import ObjectTable
-from trackmatte.tracker.postprocess import Overlap, fill_holes, to_masks
+from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes
 from trackmatte.tracker.prompts import ObjectPrompt, gather
-from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
+from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt, UInt8Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +84,7 @@ class Propagator:
         self._objects = ObjectTable(names)
         self._bank = MemoryBank(model.network.memory_size, device=model.device, rows=max(len(self._objects), 1))
         self._normalize = Normalizer(model.device)
+        self._make_masks = MaskMaker(height, width)
         self._due: list[Prompt] = []
         self._step = 0
         most = model.network.memory_size.pointers
@@ -119,27 +120,40 @@ class Propagator:
             entry.row = None
         self._due = [prompt for prompt in self._due if prompt.name != name]
 
-    def step(self, frame: Frame) -> ObjectMasks:
+    def prepare(self, frame: Frame) -> UInt8Array:
+        """The network's square of a frame, for `step`; may be called ahead and on another thread.
+
+        Returns:
+            (S, S, 3) RGB in 0..255.
+        """
+        return resize_square(frame.image8, self._network.image_size)
+
+    def step(self, frame: Frame, square: UInt8Array | None = None) -> ObjectMasks:
         """Follows the objects into the next frame.
 
         Args:
             frame: of the clip's size.
+            square: of this frame, from `prepare`, where it was made ahead.
 
         Returns:
             The masks of all objects, at the frame's place in time.
         """
-        return self._masks(frame, self.advance(frame))
+        return self.masks(frame, self.advance(frame, square))
 
-    def advance(self, frame: Frame) -> Prediction:
-        """The network's part of `step`, without masks at the clip's size: for inspection and tests."""
+    def advance(self, frame: Frame, square: UInt8Array | None = None) -> Prediction:
+        """The network's part of `step`.
+
+        Raises:
+            ValueError: the frame is not of the run's size.
+        """
         if (frame.height, frame.width) != (self._height, self._width):
             raise ValueError(f"frame of {frame.width}x{frame.height} in a run of {self._width}x{self._height}")
         prompts = self._take_prompts()
         with self._model.inference():
             if not prompts and not self._objects.tracked():
                 return self._nothing()
-            square = resize_square(frame.image8, self._network.image_size)
-            image = self._network.encode_image(self._normalize(square))
+            pixels = self._normalize(self.prepare(frame) if square is None else square)
+            image = self._network.encode_image(pixels)
             prediction = self._predict(image, prompts)
             self._remember(image, prediction, prompts)
         self._step += 1
@@ -231,7 +245,8 @@ class Propagator:
         assert row is not None
         return row
 
-    def _masks(self, frame: Frame, prediction: Prediction) -> ObjectMasks:
+    def masks(self, frame: Frame, prediction: Prediction) -> ObjectMasks:
+        """The rest of `step`: masks of the clip's size."""
         count = len(self._objects)
         masks = np.zeros((count, self._height, self._width), np.bool_)
         scores = np.zeros(count, np.float32)
@@ -240,9 +255,8 @@ class Propagator:
             scores[list(prediction.places)] = logits.sigmoid().cpu().numpy()
             here = (logits > 0).nonzero()[:, 0].tolist()
             if here:
-                masks[[prediction.places[i] for i in here]] = to_masks(
-                    prediction.logits[here], height=self._height, width=self._width, overlap=self._options.overlap
-                )
+                places = [prediction.places[i] for i in here]
+                self._make_masks(prediction.logits[here], self._options.overlap, masks, places)
         return ObjectMasks(
             index=frame.index,
             pts=frame.pts,

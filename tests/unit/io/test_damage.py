@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,7 @@ def test_damage_kept(tmp_path: Path) -> None:
         seen = [number(frame.image) for frame in frames]
         assert seen[:20] == list(range(20))
         assert seen[-24:] == list(range(24, 48))
-        assert all(b.pts > a.pts for a, b in zip(frames, frames[1:], strict=False))
+        assert all(b.pts > a.pts for a, b in pairwise(frames))
         assert frames[-1].pts_seconds == frames[-1].time_base * frames[-1].pts
         assert round(frames[-1].pts_seconds * 25) == 47
 

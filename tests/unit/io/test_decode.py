@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -28,13 +29,15 @@ def numbers(frames: Sequence[Frame]) -> list[int]:
 
 
 def flat_error(image: ImageArray, index: int, size: tuple[int, int] = SIZE) -> float:
-    """The largest error, in 8-bit levels, inside the four colour patches (away from their edges)."""
+    """The largest error, in 8-bit levels, inside the colour patches and the grey ramp (away from their edges)."""
     width, height = size
     full = np.iinfo(image.dtype).max
     want = picture(index, size) * 255
     columns = [(2 * i + 1) * width // 8 for i in range(4)]
     rows = slice(height - height // 8 - 2, height - height // 8 + 2)
-    return float(np.abs(image[rows, columns] * (255 / full) - want[rows, columns]).max())
+    error = np.abs(image * (255 / full) - want)
+    ramp = error[height // 4 + 4 : height - height // 4 - 4, width * 3 // 4 : width - 4]
+    return float(max(error[rows, columns].max(), ramp.max()))
 
 
 def test_every_frame_once_in_order(tmp_path: Path) -> None:
@@ -85,7 +88,7 @@ def test_frames_without_times_get_the_rates(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.h264", frames=12, options={"bf": "0"})
     frames = read(path)
     assert numbers(frames) == list(range(12))
-    steps = {b.pts_seconds - a.pts_seconds for a, b in zip(frames, frames[1:], strict=False)}
+    steps = {b.pts_seconds - a.pts_seconds for a, b in pairwise(frames)}
     assert steps == {Fraction(1, 25)}
 
 
@@ -112,7 +115,7 @@ def test_pixel_aspect_widens_or_heightens(tmp_path: Path, sar: Fraction, size: t
         for frame in clip:
             assert frame.image.shape == (size[1], size[0], 3)
             assert number(frame.image) == frame.index
-            assert flat_error(frame.image, frame.index, size) <= 2
+            assert flat_error(frame.image, frame.index, size) <= 3
 
 
 def test_pixel_aspect_and_rotation(tmp_path: Path) -> None:
@@ -133,11 +136,12 @@ def test_matrix_and_range(tmp_path: Path, matrix: str | None, range_: str | None
     assert flat_error(frame.image, 0) <= (1 if deep else 2)
 
 
-def test_untagged_large_clips_are_bt709(tmp_path: Path) -> None:
-    path = make_clip(tmp_path / "a.mp4", frames=1, size=(1280, 720))
+@pytest.mark.parametrize("size", [(1280, 720), (960, 720), (1280, 544)])
+def test_untagged_large_clips_are_bt709(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = make_clip(tmp_path / "a.mp4", frames=1, size=size)
     with open_clip(path) as clip:
         assert clip.info.color.matrix is None
-        assert flat_error(next(iter(clip)).image, 0, (1280, 720)) <= 2
+        assert flat_error(next(iter(clip)).image, 0, size) <= 2
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p12le", "gbrp16le", "gbrp10le", "gray10le", "gray16le"])
@@ -188,7 +192,7 @@ def test_rgb_is_exact(tmp_path: Path, name: str, codec: str, pix_fmt: str) -> No
 def test_palettes_read_as_their_colours(tmp_path: Path) -> None:
     frames = read(make_clip(tmp_path / "a.gif", frames=3, codec="gif", pix_fmt="rgb8"))
     assert numbers(frames) == [0, 1, 2]
-    assert flat_error(frames[2].image, 2) <= 40  # three bits a colour, dithered
+    assert flat_error(frames[2].image, 2) <= 86  # two or three bits a colour, dithered
 
 
 def test_full_range_formats_and_grey(tmp_path: Path) -> None:

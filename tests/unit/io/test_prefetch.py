@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 
 import pytest
@@ -59,11 +60,10 @@ def test_error_comes_after_the_items_before_it_with_its_cause() -> None:
         yield 2
         raise ValueError("torn") from KeyError("cause")
 
-    seen = []
-    with prefetch(produce()) as items, pytest.raises(ValueError, match="torn") as caught:
-        for item in items:
-            seen.append(item)
-    assert seen == [1, 2]
+    with prefetch(produce()) as items:
+        assert [next(items), next(items)] == [1, 2]
+        with pytest.raises(ValueError, match="torn") as caught:
+            next(items)
     assert isinstance(caught.value.__cause__, KeyError)
 
 
@@ -139,8 +139,7 @@ def test_worker_error_reaches_put_even_when_the_queue_is_full() -> None:
 
     start = time.monotonic()
     with Worker(work, depth=1) as worker, pytest.raises(OSError, match="disk full"):
-        for i in range(1000):
-            worker.put(i)
+        deque(map(worker.put, range(1000)))
     assert time.monotonic() - start < PROMPT
 
 

@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.utils.misc import load_video_frames
@@ -11,7 +12,7 @@ from torch import nn
 from trackmatte.errors import ModelError
 from trackmatte.kernels import precision
 from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.folding import fold_batch_norms, fold_pointwise, is_pointwise
+from trackmatte.kernels.folding import fold_convolution, fold_pointwise, is_pointwise
 from trackmatte.kernels.pixels import Normalizer, resize_square
 from trackmatte.kernels.positions import StoredPosition
 from trackmatte.kernels.precision import inference, resolve_device, resolve_dtype
@@ -71,34 +72,25 @@ def test_only_pointwise_convolutions_count_as_such():
         assert not is_pointwise(other)
 
 
-class Block(nn.Module):
-    """A convolution and its norm under the names that folding looks for, and another norm it must leave."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(8, eps=1e-3)
-        self.last = nn.BatchNorm2d(8)
-
-    def forward(self, x):
-        return self.last(torch.relu(self.norm(self.conv(x))))
-
-
-def test_batch_norms_fold_into_their_convolutions():
+@pytest.mark.parametrize(("kernel", "stride", "pad"), [(3, 2, (0, 1, 0, 1)), (5, 2, (1, 2, 1, 2)), (3, 1, None)])
+@pytest.mark.parametrize("clamp", [True, False])
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 20), (13, 9)])
+def test_padding_norm_and_activation_fold_into_a_convolution(kernel, stride, pad, clamp, groups, height, width):
     torch.manual_seed(0)
-    module = nn.ModuleList([Block(), nn.Sequential(nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4))])
-    for child in module.modules():
-        if isinstance(child, nn.BatchNorm2d):
-            nn.init.normal_(child.running_mean)
-            nn.init.uniform_(child.running_var, 0.5, 2)
-            nn.init.normal_(child.weight)
-    module.eval()
-    x = torch.randn(2, 3, 7, 9)
-    before = module[1](module[0](x))
-    assert fold_batch_norms(module) == 2
-    assert (module[1](module[0](x)) - before).abs().max() < 1e-5
-    assert isinstance(module[0].norm, nn.Identity)
-    assert isinstance(module[0].last, nn.BatchNorm2d)
+    own_padding = 0 if pad else kernel // 2
+    convolution = nn.Conv2d(6, 12, kernel, stride, own_padding, groups=groups, bias=False).eval()
+    norm = nn.BatchNorm2d(12, eps=1e-3).eval()
+    for values in (norm.running_mean, norm.weight, norm.bias):
+        nn.init.normal_(values, std=2)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    x = torch.randn(2, 6, height, width)
+    expected = norm(convolution(F.pad(x, pad) if pad else x))
+    expected = F.relu6(expected) if clamp else expected
+    folded = fold_convolution(convolution, norm, pad=pad, clamp=clamp)
+    assert folded(x).shape == expected.shape
+    assert (folded(x) - expected).abs().max() < 1e-5
+    assert expected.std() > 0.5
 
 
 def test_auto_takes_what_is_there(monkeypatch):
