@@ -29,6 +29,7 @@ class RolloutOptions:
     correct_first: float = 0.3  # a corrective click on the first frame (boxes and clicks)
     correct_later: float = 0.1  # a corrective click on one later frame
     true_presence: float = 0.1  # memories gated by the true presence instead of the predicted one
+    damage: float = 0.25  # an object's memory of a frame is damaged, as if part of it had been lost or something else taken in
     gap: float = 0.4  # the later frames are numbered as if many lay between them and the first
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -158,7 +159,7 @@ class Rollout:
             decoded = self.correct(decoded, conditioned, t, None)
         if remember:
             logits, present = self.as_memory(decoded, t)
-            self.write(decoded, logits, present, t, number)
+            self.write(decoded, self.damaged(logits, t), present, t, number)
 
     # steps
 
@@ -209,6 +210,30 @@ class Rollout:
         present = self.present[:, t : t + 1] if self.use_truth else decoded.score > 0
         logits = torch.where(present[:, :, None, None], decoded.mask, NO_OBJ_SCORE)
         return F.interpolate(logits, scale_factor=4, mode="bilinear", align_corners=False), present
+
+    def damaged(self, logits: Tensor, t: int) -> Tensor:
+        """Some objects' masks without what lies beyond a random line through them, or with a blot beside them.
+
+        Real clips are long, and small losses add up in the memory; the network must learn to take them back.
+        """
+        logits = logits.clone()
+        side = logits.shape[-1]
+        ys, xs = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        for n, truth in enumerate(self.truth[:, t]):
+            if not self.chance(self.options.damage) or not truth.any():
+                continue
+            rows, columns = np.nonzero(truth)
+            spread = float(rows.std() + columns.std()) / 2 + 1
+            angle, shift = self.rng.uniform(0, 2 * np.pi), self.rng.uniform(-0.5, 1.2)
+            dx, dy = float(np.cos(angle)), float(np.sin(angle))
+            along = ((xs - columns.mean()) * dx + (ys - rows.mean()) * dy).to(logits.device)
+            if self.chance(0.7):
+                logits[n, 0][along > shift * spread] = -10.0
+            else:
+                middle = 2.2 * spread
+                across = ((ys - rows.mean()) * dx - (xs - columns.mean()) * dy).to(logits.device)
+                logits[n, 0][(along - middle).square() + across.square() < (0.9 * spread) ** 2] = 10.0
+        return logits
 
     def write(self, decoded: Decoded, logits: Tensor, present: Tensor, t: int, number: int) -> None:
         model, coarse = self.model, self.level("coarse", t)

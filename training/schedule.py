@@ -29,9 +29,9 @@ CPU_PLAN = (
     Stage(size=128, frames=2, clips=8, steps=150, rate=1.2e-3, stills=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)),
     Stage(size=128, frames=4, clips=4, steps=350, rate=1.2e-3, odds=(0.6, 0.2, 0.2)),
     Stage(size=128, frames=4, clips=4, steps=200, rate=1e-3),
-    Stage(size=192, frames=5, clips=4, steps=220, rate=8e-4),
-    Stage(size=256, frames=6, clips=3, steps=100, rate=5e-4),
-    Stage(size=256, frames=8, clips=2, steps=60, rate=2.5e-4),
+    Stage(size=192, frames=5, clips=4, steps=200, rate=8e-4),
+    Stage(size=192, frames=8, clips=3, steps=150, rate=6e-4),
+    Stage(size=256, frames=8, clips=2, steps=110, rate=3e-4),
 )
 WARM_UP = 60
 THAW_RATE = 0.1

@@ -43,9 +43,9 @@ class TrainOptions:
     clip_norm: float = 1.0
     average: float = 0.998
     compile: bool = True
-    log_every: int = 25
-    save_every: int = 100
-    check_every: int = 400
+    log_every: int = 20
+    save_every: int = 20
+    check_every: int = 1000
     start: Path | None = None
 
 
@@ -225,7 +225,7 @@ def check(
     model: SAM2Base, trunk: Callable[[Tensor], list[Tensor]], norm: LevelNorm, size: int, batches: int = 4
 ) -> None:
     """Print the IoU on held-out composites: of the prompted frame, and of the seven frames after it."""
-    options = RolloutOptions(correct_first=0, correct_later=0, true_presence=0, gap=0)
+    options = RolloutOptions(correct_first=0, correct_later=0, true_presence=0, damage=0, gap=0)
     report = []
     for kind in PROMPTS:
         scene, rng = Scene(DATA, 0, held_out=True), np.random.default_rng(0)

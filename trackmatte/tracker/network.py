@@ -216,9 +216,7 @@ class Network:
             (O, h * w, C_map) bfloat16.
         """
         modules = self._modules
-        logits = F.interpolate(
-            decoded.logits.float(), size=(self.image_size, self.image_size), mode="bilinear", align_corners=False
-        )
+        logits = _enlarged(decoded.logits.float(), self.image_size)
         masks = torch.sigmoid(logits)
         for i in prompted.nonzero().flatten().tolist():
             masks[i] = logits[i] > 0
@@ -315,6 +313,18 @@ class Network:
         if not summed and is_pointwise(lateral.conv) and is_pointwise(narrow):
             lateral.conv = fold_pointwise(lateral.conv, narrow)
             setattr(decoder, name, nn.Identity())
+
+
+def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
+    """(O, 1, h, w) to (O, 1, size, size), bilinear, rounded as the reference rounds it.
+
+    The reference enlarges the three masks that compete for an object together, and torch's kernel for three channels
+    rounds otherwise than that for one. The difference would tip values that memory then rounds to bfloat16.
+    """
+    objects = len(logits)
+    threes = F.pad(logits, (0, 0, 0, 0, 0, 0, 0, -objects % 3)).unflatten(0, (-1, 3))[:, :, 0]
+    large = F.interpolate(threes, size=(size, size), mode="bilinear", align_corners=False)
+    return large.flatten(0, 1)[:objects, None]
 
 
 def _fold_convolutions(module: nn.Module) -> None:
