@@ -2,7 +2,7 @@
 # Two objects by name, a correction in the middle, saved tracks, and rendering again from them with no model.
 set -euo pipefail
 cd "$(dirname "$0")"
-mkdir -p out
+
 
 trackmatte track bunny.mp4 \
   --box bunny=242,255,527,562 \

@@ -53,7 +53,7 @@ class PendingOutput:
     def __init__(
         self, path: str | os.PathLike[str], *, overwrite: bool, folder: bool = False, source: str | None = None
     ) -> None:
-        """Checks that `path` can be written and creates the temporary beside it.
+        """Checks that `path` can be written and creates the temporary beside it, with the folders that lead there.
 
         Args:
             path: the final name.
@@ -63,27 +63,33 @@ class PendingOutput:
 
         Raises:
             UsageError: the output is the clip itself.
-            OutputError: it exists, or its folder is missing or can't be written.
+            OutputError: it exists, or its folder can't be made or written.
         """
         self.path = Path(path)
         self._overwrite = overwrite
         self._folder = folder
         self._open = False
+        self._made: list[Path] = []
         with output_errors(self.path):
             self._check(source)
         self.temp = _temp_name(self.path)
-        with output_errors(self.path):
-            if folder:
-                self.temp.mkdir()
-            else:
-                self.temp.touch(exist_ok=False)
+        try:
+            with output_errors(self.path):
+                self._make_parents()
+                if folder:
+                    self.temp.mkdir()
+                else:
+                    self.temp.touch(exist_ok=False)
+        except OutputError:
+            self._remove_parents()
+            raise
         self._open = True
 
     def _check(self, source: str | None) -> None:
         if source is not None and _same_place(self.path, Path(source)):
             raise UsageError(f"the output {self.path} is the clip itself; give it another name")
-        if not self.path.parent.is_dir():
-            raise OutputError(f"can't write {self.path}: there is no folder {self.path.parent}; create it first")
+        if not self.path.parent.is_dir() and self.path.parent.exists():
+            raise OutputError(f"can't write {self.path}: {self.path.parent} is a file; choose another folder")
         if self.path.is_dir():
             self._check_folder()
         elif self.path.exists() or self.path.is_symlink():
@@ -91,6 +97,16 @@ class PendingOutput:
                 raise OutputError(f"can't write {self.path}: it is a file, a folder was expected; choose another name")
             if not self._overwrite:
                 raise OutputError(f"{self.path} exists; choose another name or allow it with --overwrite")
+
+    def _make_parents(self) -> None:
+        parent = self.path.parent
+        self._made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+        parent.mkdir(parents=True, exist_ok=True)
+
+    def _remove_parents(self) -> None:
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # another output lies in it
+                folder.rmdir()
 
     def _check_folder(self) -> None:
         """An existing folder may be taken when empty, and replaced when all it holds are numbered PNGs."""
@@ -118,7 +134,7 @@ class PendingOutput:
         self._open = False
 
     def discard(self) -> None:
-        """Removes the temporary; the final name is left as it was. Never raises."""
+        """Removes the temporary and the folders made for it; the final name is left as it was. Never raises."""
         if not self._open:
             return
         if self._folder:
@@ -127,6 +143,7 @@ class PendingOutput:
             with contextlib.suppress(OSError):
                 self.temp.unlink()
         self._open = self.temp.exists()
+        self._remove_parents()
 
 
 def _same_place(one: Path, other: Path) -> bool:

@@ -42,9 +42,31 @@ def test_two_writers_of_one_name_do_not_meet(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"there is no folder .*none; create it"):
-        PendingOutput(tmp_path / "none" / "a.txt", overwrite=False)
+def test_missing_folders_are_made_and_removed_again(tmp_path: Path) -> None:
+    path = tmp_path / "one" / "two" / "a.mp4"
+    pending = PendingOutput(path, overwrite=False)
+    assert pending.temp.exists()
+    pending.discard()
+    assert list(tmp_path.iterdir()) == []
+    pending = PendingOutput(path, overwrite=False)
+    pending.commit()
+    assert path.exists()
+
+
+def test_a_folder_made_for_two_outputs_stays_for_the_finished_one(tmp_path: Path) -> None:
+    first = PendingOutput(tmp_path / "out" / "a.mp4", overwrite=False)
+    second = PendingOutput(tmp_path / "out" / "b.mp4", overwrite=False)
+    second.commit()
+    first.discard()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.mp4"]
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="is a file"):
+        PendingOutput(tmp_path / "file" / "a.mp4", overwrite=False)
+    with pytest.raises(OutputError, match="can't write"):
+        PendingOutput(tmp_path / "file" / "deep" / "a.mp4", overwrite=False)
 
 
 def test_the_current_folder_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
