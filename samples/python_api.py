@@ -12,7 +12,7 @@ import trackmatte as tm
 clip_path = Path(__file__).parent / "bunny.mp4"
 model = tm.load_model("nano")
 with tm.open_clip(clip_path) as clip:
-    for result in tm.track(clip, [tm.Box(242, 255, 527, 562, name="bunny")], model=model):
+    for result in tm.track(clip, [tm.Point(370, 420, name="bunny")], model=model):
         if result.index % 20:
             continue
         mask = result.masks[0]

@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 
 
 trackmatte track bunny.mp4 \
-  --box bunny=242,255,527,562 \
+  --point bunny=370,420 \
   --point bunny@60=470,400 \
   --box stones@40=800,265,1155,430 \
   --masks out/tracks.jsonl --masks out/masks --overwrite

@@ -67,6 +67,6 @@ def smear_kernel(grade: Grade, size: int) -> Array:
     kernel = np.zeros((side, side), np.float32)
     centre = (side - 1) / 2
     dx, dy = np.cos(grade.smear_angle) * length / 2, np.sin(grade.smear_angle) * length / 2
-    ends = [(int(round((centre + s * dx) * 256)), int(round((centre + s * dy) * 256))) for s in (-1, 1)]
+    ends = [(round((centre + s * dx) * 256), round((centre + s * dy) * 256)) for s in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 8)
     return kernel / max(kernel.sum(), 1e-6)

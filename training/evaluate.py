@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from sam2.modeling.sam2_base import SAM2Base
 from safetensors.torch import load_file
+from sam2.modeling.sam2_base import SAM2Base
 
 from trackmatte.evaluation import boundary_f, region_similarity
 from training import checkpoint

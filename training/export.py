@@ -1,6 +1,7 @@
 """Export a checkpoint's averaged weights for the package: `python -m training.export --checkpoint runs/NAME/last.pt`.
 
-Half precision, safetensors, one flat state dict of `SAM2Base` as `nano.yaml` builds it; the auxiliary head stays behind.
+Half precision, safetensors, one flat state dict of `SAM2Base` as `nano.yaml` builds it; the auxiliary heads stay
+behind.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ def frame_loss(
     """The loss of N objects at one frame.
 
     masks (N, 4, h, w): raw logits of the single-mask token and of the three others. ious (N, 4). score (N, 1).
-    auxiliaries: (N, h, w) each. target (N, h, w): coverage. Where the object is absent only `score` and `auxiliaries` count.
+    auxiliaries: (N, h, w) each. target (N, h, w): coverage. Where the object is absent only `score` and `auxiliaries`
+    count.
     """
     present = (target > 0.5).flatten(1).any(1).float()
     goal = target[:, None].expand_as(masks)

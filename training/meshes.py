@@ -1,7 +1,7 @@
 """Render 3D models as they turn: views with exact masks, which flat cut-outs can't give.
 
-A model is a cloud of points sampled on its surface, each with its colour and normal; a view is that cloud, drawn from far
-to near. That needs neither a GPU nor a loop over triangles.
+A model is a cloud of points sampled on its surface, each with its colour and normal; a view is that cloud, drawn from
+far to near. That needs neither a GPU nor a loop over triangles.
 """
 
 from __future__ import annotations
@@ -205,7 +205,9 @@ def build_turntables(root: Path, photos: Pack, target: Path) -> None:
     names = []
     for path in sorted(root.rglob("*.sh3f")):
         with zipfile.ZipFile(path) as archive:
-            names += [(path, i.filename) for i in archive.infolist() if i.filename.endswith(".obj") and i.file_size < LARGEST]
+            names += [
+                (path, i.filename) for i in archive.infolist() if i.filename.endswith(".obj") and i.file_size < LARGEST
+            ]
     random.Random(SEED).shuffle(names)
     names.sort(key=lambda pair: not LIVELY.search(PurePosixPath(pair[1]).stem.lower()))
     writer, rng = PackWriter(target), np.random.default_rng(SEED)

@@ -50,7 +50,7 @@ class Path:
         return enlarge(np.stack((u, v), -1).astype(np.float32), size)
 
     def attached(self, offset: Array, matrix: Array) -> Path:
-        """The path of a part that hangs at `offset` (T, 2) in this layer's coordinates, with `matrix` (T, 2, 2) of its own."""
+        """The path of a part at `offset` (T, 2) in this layer's coordinates, with `matrix` (T, 2, 2) of its own."""
         centre = self.centre + np.einsum("tij,tj->ti", self.matrix, offset)
         return Path(centre, self.matrix @ matrix, np.zeros_like(self.tilt), self.bend)
 
@@ -58,7 +58,7 @@ class Path:
 def enlarge(grid: Array, size: int) -> Array:
     """Bilinear upsampling of a coarse grid that reaches one cell beyond the picture on each side."""
     cell = size / GRID
-    full = int(round(size + 2 * cell))
+    full = round(size + 2 * cell)
     big = cv2.resize(grid, (full, full), interpolation=cv2.INTER_LINEAR)
     start = (full - size) // 2
     return big[start : start + size, start : start + size]

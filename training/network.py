@@ -1,4 +1,4 @@
-"""The network in training: `nano` as its config describes it, its pretrained trunk, and a head that only training has."""
+"""The network in training: `nano` as its config describes it, its pretrained trunk, and what only training has."""
 
 from __future__ import annotations
 
@@ -53,10 +53,9 @@ def load_trunk(model: SAM2Base, path: Path) -> None:
 def prime_matching(model: SAM2Base) -> None:
     """Fresh weights with which memory attention already compares contents, and the decoder's tokens places.
 
-    A memory starts as an orthonormal projection of the picture's features (plus the mask's embedding), and the keys of the
-    cross-attention undo that projection, so that a token first attends to memories that look like it. From a random start
-    the network needs most of a CPU's training time to find that out. In the decoder queries and keys are projected alike, so
-    that a click first attends to the picture where it is, and the picture there to the click.
+    A memory starts as an orthonormal projection of the picture's features (plus the mask's embedding), and the keys of
+    the cross-attention undo that projection, so that a token first attends to memories that look like it. In the
+    decoder queries and keys are projected alike, so that a click first attends to the picture where it is.
     """
     encoder = model.memory_encoder
     nn.init.eye_(encoder.pix_feat_proj.weight[:, :, 0, 0])
@@ -98,9 +97,9 @@ def trunk_key(key: str) -> str | None:
 class LevelNorm(nn.Module):
     """Centres and scales each channel of the trunk's levels, which the neck's 1x1 convolutions then see.
 
-    The trunk's raw channels have means and deviations of about 10, and differ: left so, they drown the decoder's position
-    encodings, and one optimizer step moves the neck's outputs by more than their own size. `fold` puts the statistics into
-    the neck, so that the exported model has no such layer.
+    The trunk's raw channels have means and deviations of about 10, and differ: left so, they drown the decoder's
+    position encodings, and one optimizer step moves the neck's outputs by more than their own size. `fold` puts the
+    statistics into the neck, so that the exported model has no such layer.
     """
 
     def __init__(self, channels: list[int]):
@@ -122,7 +121,7 @@ class LevelNorm(nn.Module):
             self.get_buffer(f"scale{i}").copy_(1 / (x.std((0, 2, 3)) + 1e-3))
 
     def fold(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A model's state dict for raw levels, out of one for normalised levels. The neck's convolutions run low to high."""
+        """A state dict for raw levels out of one for normalised levels. The neck's convolutions run low to high."""
         state, count = dict(state), len(list(self.buffers())) // 2
         for i in range(count):
             key = f"image_encoder.neck.convs.{count - 1 - i}.conv"
@@ -148,8 +147,8 @@ class AuxiliaryHead(nn.Module):
 class AuxiliaryHeads(nn.Module):
     """Training's own heads, on the memory-conditioned features and on the decoder's picture tokens.
 
-    The decoder's masks are products of two learnt factors, which start slowly; a head on its picture tokens teaches them
-    what a prompt means at once (from boxes: 0.34 IoU after 160 updates, 0.12 without).
+    The decoder's masks are products of two learnt factors, which start slowly; a head on its picture tokens teaches
+    them what a prompt means at once (from boxes: 0.34 IoU after 160 updates, 0.12 without).
     """
 
     def __init__(self, model: SAM2Base):
@@ -163,7 +162,7 @@ class AuxiliaryHeads(nn.Module):
         self.tokens = outputs[1]
 
     def forward(self, conditioned: Tensor | None) -> list[Tensor]:
-        """Logits (N, 4h, 4w) from the features, where they know the prompt, and from the last decoder run's tokens (N, hw, C)."""
+        """Logits (N, 4h, 4w) from the last decoder run's tokens, and from the features where they know the object."""
         assert self.tokens is not None
         side = int(self.tokens.shape[1] ** 0.5)
         logits = [self.decoder(self.tokens.transpose(1, 2).unflatten(2, (side, side)))]

@@ -1,6 +1,7 @@
 """Run the network over clips as inference does, and collect the losses.
 
-Shapes: V clips, T frames, K objects of each clip, N = V * K objects in all, S the picture's side, h = S / 4, c = S / 16.
+Shapes: V clips, T frames, K objects of each clip, N = V * K objects in all, S the picture's side, h = S / 4,
+c = S / 16.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class RolloutOptions:
     correct_first: float = 0.3  # a corrective click on the first frame (boxes and clicks)
     correct_later: float = 0.1  # a corrective click on one later frame
     true_presence: float = 0.1  # memories gated by the true presence instead of the predicted one
-    damage: float = 0.25  # an object's memory of a frame is damaged, as if part of it had been lost or something else taken in
+    damage: float = 0.25  # an object's memory of a frame is damaged, as drift would damage it
     gap: float = 0.4  # the later frames are numbered as if many lay between them and the first
     weights: LossWeights = field(default_factory=LossWeights)
 
@@ -46,7 +47,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Decoded:
-    """masks (N, 4, h, h) raw logits; ious (N, 4); tokens (N, 4, C); score (N, 1); chosen (N,) the mask that inference takes."""
+    """masks (N, 4, h, h) raw logits; ious (N, 4); tokens (N, 4, C); score (N, 1); chosen (N,) what inference takes."""
 
     masks: Tensor
     ious: Tensor
@@ -189,7 +190,7 @@ class Rollout:
         return Decoded(masks, ious, tokens, score, chosen)
 
     def supervise(self, decoded: Decoded, conditioned: Tensor | None, t: int) -> Decoded:
-        """Add the losses of the decoder's last run. `conditioned`: the features, where they hold memories of the object."""
+        """Add the losses of the decoder's last run. `conditioned`: the features where they know the object."""
         auxiliaries = self.heads(conditioned) if self.heads is not None else []
         self.loss = self.loss + frame_loss(
             decoded.masks, decoded.ious, decoded.score, auxiliaries, self.target[:, t], self.options.weights

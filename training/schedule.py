@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """`steps` steps at one picture size, of `clips` clips of `frames` frames. `stills`: so many single frames of them, too.
+    """`steps` steps at one picture size, of `clips` clips of `frames` frames.
 
-    `rate` is the learning rate at the stage's start; it falls to the next stage's (the last: to nearly nothing) as a cosine.
+    Each step also makes `still_updates` updates on `stills` single frames of the clips.
+
+    `rate` is the learning rate at the stage's start; it falls to the next stage's as a cosine (the last: to nearly 0).
     `thaw`: from which of the trunk's seven stages on it is trained too (7: frozen), at `thaw_rate` times the rate.
     """
 
@@ -20,18 +22,21 @@ class Stage:
     steps: int
     rate: float
     stills: int = 10
+    still_updates: int = 1
     thaw: int = 7
     true_presence: float = 0.1
     odds: tuple[float, float, float] = (0.46, 0.28, 0.26)  # of mask, box and click prompts
 
 
 CPU_PLAN = (
-    Stage(size=128, frames=2, clips=8, steps=150, rate=1.2e-3, stills=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)),
+    Stage(
+        size=128, frames=2, clips=8, steps=150, rate=1.2e-3, still_updates=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)
+    ),
     Stage(size=128, frames=4, clips=4, steps=350, rate=1.2e-3, odds=(0.6, 0.2, 0.2)),
     Stage(size=128, frames=4, clips=4, steps=200, rate=1e-3),
     Stage(size=192, frames=5, clips=4, steps=200, rate=8e-4),
-    Stage(size=192, frames=8, clips=3, steps=150, rate=6e-4),
-    Stage(size=256, frames=8, clips=2, steps=110, rate=3e-4),
+    Stage(size=192, frames=8, clips=3, steps=180, rate=6e-4, still_updates=3),
+    Stage(size=256, frames=8, clips=2, steps=60, rate=3e-4, still_updates=3),
 )
 WARM_UP = 60
 THAW_RATE = 0.1

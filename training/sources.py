@@ -28,7 +28,12 @@ SOURCES = (
     Source("tuxpaint-stamps-default", cutouts=("**/*.png",), exclude=("symbols/", "alphabets", "math")),
     Source(
         "endless-sky-data",
-        cutouts=("**/images/ship/*.png", "**/images/planet/*.png", "**/images/outfit/*.png", "**/images/asteroid/**/*.png"),
+        cutouts=(
+            "**/images/ship/*.png",
+            "**/images/planet/*.png",
+            "**/images/outfit/*.png",
+            "**/images/asteroid/**/*.png",
+        ),
         backgrounds=("**/images/land/*.jpg", "**/images/scene/*.jpg"),
         limit=500,
     ),
@@ -39,7 +44,9 @@ SOURCES = (
         backgrounds=("**/images/story/*.jpg", "**/images/**/*.jpg"),
         limit=500,
     ),
-    Source("openclipart-png", cutouts=("**/*.png",), limit=1200, exclude=(*NOT_PICTURES, "signs_and_symbols", "geography")),
+    Source(
+        "openclipart-png", cutouts=("**/*.png",), limit=1200, exclude=(*NOT_PICTURES, "signs_and_symbols", "geography")
+    ),
     Source("oxygen-icon-theme", cutouts=("**/256x256/**/*.png",), limit=250),
     Source("fonts-noto-color-emoji", carve=("**/*.ttf",), limit=300),
     Source("mate-backgrounds", backgrounds=("**/nature/*.jpg", "**/*.jpg")),

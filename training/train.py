@@ -138,7 +138,7 @@ class Trainer:
                 log.write(now)
             if self.step % self.options.save_every == 0 or self.step == last:
                 self.save()
-            if self.step % self.options.check_every == 0 or self.step == last:
+            if self.step % self.options.check_every == 0:
                 check(self.average.module, self.trunk(True), self.norm, now.stage.size)
 
     def prepare(self, now: Moment) -> None:
@@ -163,7 +163,7 @@ class Trainer:
                 clips = [clip.backwards() if f else clip for clip, f in zip(clips, flip, strict=True)]
                 levels = self.levels(clips) if self.thawed else [reverse(level, flip) for level in levels]
             log.add(kind, *self.learn(clips, levels, self.options.objects, kind, rng, options))
-        if stage.stills:
+        for _ in range(stage.still_updates):
             self.image_step(stage, clips, levels, rng, log)
 
     def image_step(

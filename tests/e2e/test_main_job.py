@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 
 import trackmatte as tm
 
-BOX = "242,255,527,562"
+CLICK = "370,420"
 RANGE = ("--start", "20", "--end", "44")
 
 
@@ -34,7 +34,7 @@ def run(trackmatte, sample, tmp_path_factory):
     out = tmp_path_factory.mktemp("main") / "out"
     out.mkdir()
     result = trackmatte(
-        "track", sample, "--box", f"bunny={BOX}", "--point", "stone@60=1200,380", "--json",
+        "track", sample, "--point", f"bunny={CLICK}", "--point", "stone@60=1200,380", "--json",
         "--masks", out / "png", "--masks", out / "tracks.jsonl", "--masks", out / "coco.json",
         "--matte", out / "matte.mp4", "--matte", out / "matte",
         "--alpha", out / "alpha.mov", "--alpha", out / "alpha.mkv",

@@ -150,6 +150,8 @@ class PictureEncoder:
         if image.dtype == np.uint16 and not self._spec.rgb:
             image = _scaled_for_yuv(image)
         source = VideoFrame.from_ndarray(image, format=source_format)
+        if not self._spec.rgb:
+            source.colorspace = self._matrix  # PyAV 17 takes BT.2020 from here alone
         picture = self._scaler.reformat(
             source,
             format=self._spec.pixel_format,

@@ -46,5 +46,5 @@ class Normalizer:
         Returns:
             (1, 3, S, S) float32, channels first, on the device.
         """
-        pixels = torch.tensor(square, device=self._device).permute(2, 0, 1).to(torch.float32)
+        pixels = torch.tensor(square, device=self._device).permute(2, 0, 1).contiguous().to(torch.float32)
         return pixels.div_(255.0).sub_(self._mean).div_(self._deviation)[None]

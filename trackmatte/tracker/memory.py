@@ -38,13 +38,13 @@ class Memories:
     Attributes:
         maps: (B, M, h * w, C_map) bfloat16; map 0 is the conditioning frame's, map M - k that of k frames ago.
         pointers: (B, P, C) float32; pointer 0 is the conditioning frame's, pointer k that of k frames ago.
-        ages: (B, P) int64, how many frames ago each pointer was written.
+        ages: B times P, how many frames ago each pointer was written.
         longest: the age that counts as 1 when ages are encoded.
     """
 
     maps: torch.Tensor
     pointers: torch.Tensor
-    ages: torch.Tensor
+    ages: tuple[tuple[int, ...], ...]
     longest: int
 
 
@@ -116,11 +116,11 @@ class MemoryBank:
         map_slots = [0, *(1 + (step - k) % (size.maps - 1) for k in range(last_maps, 0, -1))]
         pointer_slots = [0, *(1 + (step - k) % (size.pointers - 1) for k in range(1, last_pointers + 1))]
         recent = range(1, last_pointers + 1)
-        ages = [[step - (self._first[row] or 0), *recent] for row in rows]
+        ages = tuple((step - (self._first[row] or 0), *recent) for row in rows)
         return Memories(
             self._gather(self._maps, rows, map_slots),
             self._gather(self._pointers, rows, pointer_slots),
-            torch.tensor(ages, device=self._device),
+            ages,
             max(pointers - 1, 1),
         )
 

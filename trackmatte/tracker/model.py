@@ -97,7 +97,8 @@ def open_model(
     """
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
-    return Model(spec.name, Network(modules.to(device), compile=compile), device, dtype)
+    exact = device.type == "cpu" and dtype == torch.float32
+    return Model(spec.name, Network(modules.to(device), exact=exact, compile=compile), device, dtype)
 
 
 def _load(modules: SAM2Base, state: State, name: str, source: str) -> None:

@@ -15,13 +15,11 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
-from torch import nn
 
 from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.folding import fold_convolution, fold_pointwise, is_pointwise
 from trackmatte.kernels.positions import StoredPosition
+from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.memory import Memories, MemorySize
-from trackmatte.tracker.trunk import ConvNorm
 
 NO_OBJECT = -1024.0  # logit of every pixel of an absent object
 _MASK_SCALE, _MASK_BIAS = 20.0, -10.0  # from a given mask's 0 and 1 to logits
@@ -89,18 +87,19 @@ class Decoded:
 class Network:
     """Five verbs: `encode_image`, `attend_memory`, `decode_masks`, `adopt_masks`, `encode_memory`."""
 
-    def __init__(self, modules: SAM2Base, *, compile: bool = False) -> None:
+    def __init__(self, modules: SAM2Base, *, exact: bool = False, compile: bool = False) -> None:
         """Takes over modules that hold their weights already, and replaces hot ones by their exact twins.
 
         Args:
             modules: on their device, in eval mode; changed in place.
+            exact: for float32 on a CPU: a batch of objects rounds as each object alone does, and as the reference does.
             compile: compiles the image encoder.
         """
         self._modules = modules
         self.image_size: int = modules.image_size
         self.device: torch.device = modules.device
         self.parameters = sum(parameter.numel() for parameter in modules.parameters())
-        self._use_twins(compile)
+        self._use_twins(exact, compile)
         side = self.image_size // modules.backbone_stride
         with torch.inference_mode():
             self._dense_position = modules.sam_prompt_encoder.get_dense_pe()
@@ -278,11 +277,18 @@ class Network:
         objects, number, width = pointers.shape
         pieces = width // modules.mem_dim
         if modules.add_tpos_enc_to_obj_ptrs:
-            dim = width if modules.proj_tpos_enc_in_obj_ptrs else modules.mem_dim
-            position = modules.obj_ptr_tpos_proj(get_1d_sine_pe(memories.ages / memories.longest, dim=dim))
+            encoded = {ages: self._when(ages, memories.longest) for ages in set(memories.ages)}
+            position = torch.stack([encoded[ages] for ages in memories.ages])
         else:
             position = pointers.new_zeros(objects, number, modules.mem_dim)
         return pointers.reshape(objects, number * pieces, -1), position.repeat_interleave(pieces, dim=1)
+
+    def _when(self, ages: tuple[int, ...], longest: int) -> torch.Tensor:
+        """(P, C_map): the encoding of P ages in frames."""
+        modules = self._modules
+        dim = modules.hidden_dim if modules.proj_tpos_enc_in_obj_ptrs else modules.mem_dim
+        when: torch.Tensor = get_1d_sine_pe(torch.tensor(ages).to(self.device) / longest, dim=dim)
+        return torch.as_tensor(modules.obj_ptr_tpos_proj(when))
 
     def _full_map_position(self, side: int) -> torch.Tensor:
         """(maps, h * w, C_map): where and when each token of a full memory was, the conditioning frame's map first."""
@@ -292,27 +298,16 @@ class Network:
         when: torch.Tensor = modules.maskmem_tpos_enc.flatten(1)[:, None]
         return where + when.flip(0)
 
-    def _use_twins(self, compile: bool) -> None:
-        encoder = self._modules.image_encoder
-        _fold_convolutions(encoder.trunk)
-        for level, name in ((0, "conv_s0"), (1, "conv_s1")):
-            self._fold_level(level, name)
-        for owner in (encoder.neck, self._modules.memory_encoder):
+    def _use_twins(self, exact: bool, compile: bool) -> None:
+        modules = self._modules
+        for owner in (modules.image_encoder.neck, modules.memory_encoder):
             owner.position_encoding = StoredPosition(owner.position_encoding)
-        encoder.to(memory_format=torch.channels_last)
+        if exact:
+            _round_as_alone(modules)
         if compile:
-            size = self.image_size
+            example = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device)
             with torch.inference_mode():
-                self._modules.image_encoder = compiled(encoder, torch.zeros(1, 3, size, size, device=self.device))
-
-    def _fold_level(self, level: int, name: str) -> None:
-        """Folds the neck's convolution of a fine level with the decoder's, where no coarser-to-finer sum reads it."""
-        neck, decoder = self._modules.image_encoder.neck, self._modules.sam_mask_decoder
-        lateral, narrow = neck.convs[len(neck.convs) - 1 - level], getattr(decoder, name)
-        summed = any(summed <= level for summed in neck.fpn_top_down_levels)
-        if not summed and is_pointwise(lateral.conv) and is_pointwise(narrow):
-            lateral.conv = fold_pointwise(lateral.conv, narrow)
-            setattr(decoder, name, nn.Identity())
+                modules.image_encoder = compiled(modules.image_encoder, example)
 
 
 def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
@@ -322,15 +317,19 @@ def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
     rounds otherwise than that for one. The difference would tip values that memory then rounds to bfloat16.
     """
     objects = len(logits)
-    threes = F.pad(logits, (0, 0, 0, 0, 0, 0, 0, -objects % 3)).unflatten(0, (-1, 3))[:, :, 0]
+    threes = F.pad(logits, (0, 0, 0, 0, 0, 0, 0, -objects % 3)).reshape(-1, 3, *logits.shape[2:])
     large = F.interpolate(threes, size=(size, size), mode="bilinear", align_corners=False)
     return large.flatten(0, 1)[:objects, None]
 
 
-def _fold_convolutions(module: nn.Module) -> None:
-    """Puts twins in the places of nano's convolutions, in place; a Hiera has none of them."""
-    for name, child in list(module.named_children()):
-        if isinstance(child, ConvNorm):
-            setattr(module, name, fold_convolution(child.conv, child.norm, pad=child.pad, clamp=not child.linear))
-        else:
-            _fold_convolutions(child)
+def _round_as_alone(modules: SAM2Base) -> None:
+    """Puts twins in the places of the modules whose rounding depends on the batch."""
+    decoder = modules.sam_mask_decoder
+    for layer in decoder.transformer.layers:
+        layer.mlp = OneByOne(layer.mlp)
+    for i, hypernetwork in enumerate(decoder.output_hypernetworks_mlps):
+        decoder.output_hypernetworks_mlps[i] = OneByOne(hypernetwork)
+    decoder.output_upscaling[0] = Planar(decoder.output_upscaling[0])
+    decoder.iou_prediction_head = OneByOne(decoder.iou_prediction_head)
+    decoder.pred_obj_score_head = OneByOne(decoder.pred_obj_score_head)
+    modules.obj_ptr_proj = OneByOne(modules.obj_ptr_proj)

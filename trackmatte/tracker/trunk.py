@@ -1,8 +1,8 @@
 """EfficientNet-Lite0: the image trunk of the embedded model `nano`.
 
-Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML 2019, arXiv:1905.11946), in
-the Lite variant of google/automl (`efficientnet/lite`, Apache-2.0): no squeeze-and-excitation, ReLU6 for swish, stem and
-head not scaled. The classifier's head is left out.
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks" (ICML 2019, arXiv:1905.11946),
+in the Lite variant of google/automl (`efficientnet/lite`, Apache-2.0): no squeeze-and-excitation, ReLU6 for swish,
+stem and head not scaled. The classifier's head is left out.
 
 Shapes, for images (B, 3, H, W) with H and W multiples of 32:
 
@@ -55,9 +55,7 @@ class ConvNorm(nn.Module):
         before = (kernel - stride) // 2
         after = kernel - stride - before
         self.pad = (before, after, before, after) if before != after else None
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, 0 if self.pad else before, groups=groups, bias=False
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if self.pad else before, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(outputs, eps=BATCH_NORM_EPS)
         self.linear = linear
 

@@ -3,7 +3,6 @@ import logging
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.utils.misc import load_video_frames
@@ -12,10 +11,10 @@ from torch import nn
 from trackmatte.errors import ModelError
 from trackmatte.kernels import precision
 from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.folding import fold_convolution, fold_pointwise, is_pointwise
 from trackmatte.kernels.pixels import Normalizer, resize_square
 from trackmatte.kernels.positions import StoredPosition
 from trackmatte.kernels.precision import inference, resolve_device, resolve_dtype
+from trackmatte.kernels.rounding import OneByOne
 
 CPU = torch.device("cpu")
 
@@ -56,41 +55,15 @@ def test_stored_positions_are_the_eager_ones(dtype, height, width):
     assert not list(stored.state_dict())
 
 
-@pytest.mark.parametrize("biases", [(True, True), (False, True), (True, False)])
-def test_two_pointwise_convolutions_fold_into_one(biases):
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_one_by_one_gives_each_its_own_result(batch):
+    """To the last bit, where a batch at once may differ by rounding."""
     torch.manual_seed(0)
-    first, second = nn.Conv2d(5, 32, 1, bias=biases[0]), nn.Conv2d(32, 3, 1, bias=biases[1])
-    x = torch.randn(2, 5, 7, 9)
-    folded = fold_pointwise(first, second)
-    assert (folded(x) - second(first(x))).abs().max() < 1e-5
-    assert folded.weight.shape == (3, 5, 1, 1)
-
-
-def test_only_pointwise_convolutions_count_as_such():
-    assert is_pointwise(nn.Conv2d(4, 4, 1))
-    for other in (nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 1, stride=2), nn.Conv2d(4, 4, 1, groups=2), nn.Identity()):
-        assert not is_pointwise(other)
-
-
-@pytest.mark.parametrize(("kernel", "stride", "pad"), [(3, 2, (0, 1, 0, 1)), (5, 2, (1, 2, 1, 2)), (3, 1, None)])
-@pytest.mark.parametrize("clamp", [True, False])
-@pytest.mark.parametrize("groups", [1, 6])
-@pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 20), (13, 9)])
-def test_padding_norm_and_activation_fold_into_a_convolution(kernel, stride, pad, clamp, groups, height, width):
-    torch.manual_seed(0)
-    own_padding = 0 if pad else kernel // 2
-    convolution = nn.Conv2d(6, 12, kernel, stride, own_padding, groups=groups, bias=False).eval()
-    norm = nn.BatchNorm2d(12, eps=1e-3).eval()
-    for values in (norm.running_mean, norm.weight, norm.bias):
-        nn.init.normal_(values, std=2)
-    nn.init.uniform_(norm.running_var, 0.5, 2)
-    x = torch.randn(2, 6, height, width)
-    expected = norm(convolution(F.pad(x, pad) if pad else x))
-    expected = F.relu6(expected) if clamp else expected
-    folded = fold_convolution(convolution, norm, pad=pad, clamp=clamp)
-    assert folded(x).shape == expected.shape
-    assert (folded(x) - expected).abs().max() < 1e-5
-    assert expected.std() > 0.5
+    module = nn.Sequential(nn.Linear(64, 2048), nn.ReLU(), nn.Linear(2048, 64))
+    x = torch.randn(batch, 8, 64)
+    together = OneByOne(module)(x)
+    assert torch.equal(together, torch.cat([module(x[i : i + 1]) for i in range(batch)]))
+    assert (together - module(x)).abs().max() < 1e-5
 
 
 def test_auto_takes_what_is_there(monkeypatch):

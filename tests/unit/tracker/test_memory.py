@@ -23,7 +23,11 @@ def write(memory, rows, step, first):
 
 
 def remembered(memories):
-    return memories.maps[:, :, 0, 0].tolist(), memories.pointers[:, :, 0].tolist(), memories.ages.tolist()
+    return (
+        memories.maps[:, :, 0, 0].tolist(),
+        memories.pointers[:, :, 0].tolist(),
+        [list(ages) for ages in memories.ages],
+    )
 
 
 def test_order_is_first_then_oldest_map_and_latest_pointer():
