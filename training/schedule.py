@@ -37,6 +37,8 @@ CPU_PLAN = (
     Stage(size=192, frames=5, clips=4, steps=200, rate=8e-4),
     Stage(size=192, frames=8, clips=3, steps=180, rate=6e-4, still_updates=3),
     Stage(size=256, frames=8, clips=2, steps=60, rate=3e-4, still_updates=3),
+    Stage(size=192, frames=8, clips=3, steps=130, rate=4e-4, still_updates=5),
+    Stage(size=256, frames=8, clips=2, steps=40, rate=2e-4, still_updates=5),
 )
 WARM_UP = 60
 THAW_RATE = 0.1

@@ -15,11 +15,14 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
+from torch import nn
 
 from trackmatte.kernels.compile import compiled
+from trackmatte.kernels.convolution import LeanConvolution, absorb_padding
 from trackmatte.kernels.positions import StoredPosition
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.memory import Memories, MemorySize
+from trackmatte.tracker.trunk import ConvNorm
 
 NO_OBJECT = -1024.0  # logit of every pixel of an absent object
 _MASK_SCALE, _MASK_BIAS = 20.0, -10.0  # from a given mask's 0 and 1 to logits
@@ -302,6 +305,7 @@ class Network:
         modules = self._modules
         for owner in (modules.image_encoder.neck, modules.memory_encoder):
             owner.position_encoding = StoredPosition(owner.position_encoding)
+        _make_lean(modules.image_encoder.trunk)
         if exact:
             _round_as_alone(modules)
         if compile:
@@ -333,3 +337,13 @@ def _round_as_alone(modules: SAM2Base) -> None:
     decoder.iou_prediction_head = OneByOne(decoder.iou_prediction_head)
     decoder.pred_obj_score_head = OneByOne(decoder.pred_obj_score_head)
     modules.obj_ptr_proj = OneByOne(modules.obj_ptr_proj)
+
+
+def _make_lean(module: nn.Module) -> None:
+    """Puts twins in the places of nano's convolutions; a Hiera has none of them."""
+    for name, child in list(module.named_children()):
+        if isinstance(child, ConvNorm):
+            convolution = absorb_padding(child.conv, child.pad) if child.pad else child.conv
+            setattr(module, name, LeanConvolution(convolution, child.norm, clamp=not child.linear))
+        else:
+            _make_lean(child)

@@ -3,6 +3,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.utils.misc import load_video_frames
@@ -11,6 +12,7 @@ from torch import nn
 from trackmatte.errors import ModelError
 from trackmatte.kernels import precision
 from trackmatte.kernels.compile import compiled
+from trackmatte.kernels.convolution import LeanConvolution, absorb_padding
 from trackmatte.kernels.pixels import Normalizer, resize_square
 from trackmatte.kernels.positions import StoredPosition
 from trackmatte.kernels.precision import inference, resolve_device, resolve_dtype
@@ -53,6 +55,30 @@ def test_stored_positions_are_the_eager_ones(dtype, height, width):
     assert torch.equal(stored(x), eager(x[:1]).to(dtype))
     assert stored(x) is stored(x)
     assert not list(stored.state_dict())
+
+
+@pytest.mark.parametrize(("kernel", "pad"), [(3, (0, 1, 0, 1)), (5, (1, 2, 1, 2)), (3, None)])
+@pytest.mark.parametrize("clamp", [True, False])
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 20), (13, 9)])
+def test_lean_convolutions_give_what_the_plain_steps_give(kernel, pad, clamp, groups, height, width):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 12, kernel, 2, 0 if pad else 1, groups=groups, bias=False)
+    norm = nn.BatchNorm2d(12, eps=1e-3).eval()
+    for values in (norm.running_mean, norm.weight, norm.bias):
+        nn.init.normal_(values, std=2)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    x = torch.randn(2, 6, height, width)
+    lean = LeanConvolution(absorb_padding(plain, pad) if pad else plain, norm, clamp=clamp)
+    with torch.inference_mode():
+        before = x.clone()
+        expected = norm(plain(F.pad(x, pad) if pad else x))
+        expected = F.relu6(expected) if clamp else expected
+        found = lean(x)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < 1e-5
+    assert expected.std() > 0.5
+    assert torch.equal(x, before), "the input is another module's, too"
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
