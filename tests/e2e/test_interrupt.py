@@ -13,6 +13,11 @@ from tests.assets.make_assets import make_clip
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
 
+def _heed_interrupts():
+    """A test runner in the background hands down that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(tmp_path, number, code):
     clip = make_clip(tmp_path / "clip.mp4", frames=600, size=(320, 240), audio="aac")
@@ -21,7 +26,7 @@ def test_signals(tmp_path, number, code):
     outputs = ["--matte", out / "m.mp4", "--masks", out / "t.jsonl", "--masks", out / "png"]
     outputs += ["--alpha", out / "a.mov", "--render", "blur", out / "r.mp4"]
     command = [sys.executable, "-m", "trackmatte", "track", clip, "--box", "40,40,160,160", *outputs]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
     deadline = time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         if any(path.stat().st_size > 2000 for path in out.rglob("*t.jsonl*")):

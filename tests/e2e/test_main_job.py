@@ -72,7 +72,7 @@ def test_the_summary(run, sample):
 
 def test_the_rabbit_is_followed(masks):
     """Places that lie on the rabbit, and in the meadow, the sky and the stones, in late frames."""
-    on = {43: (880, 400), 88: (470, 500), 131: (400, 500)}
+    on = {43: (460, 360), 88: (480, 340), 131: (500, 400)}
     for index, (x, y) in on.items():
         assert masks[index, y, x], f"frame {index}: the rabbit's belly is not in the mask"
         assert not masks[index, 60, 1240]
