@@ -6,6 +6,7 @@ Only what a command needs is imported, inside it: `--help` answers without torch
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -316,16 +317,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = cli.main(arguments, prog_name="trackmatte", standalone_mode=False, obj=arguments)
-    except click.exceptions.Abort:
+        code = cli.main(arguments or ["--help"], prog_name="trackmatte", standalone_mode=False, obj=arguments)
+        sys.stdout.flush()
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("trackmatte: interrupted; nothing was written", err=True)
         code = 130
-    except (TrackmatteError, click.ClickException) as error:
+    except BrokenPipeError:  # whoever reads stdout has gone; nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
         if debug:
             raise
         code = _report(error)
-    except KeyboardInterrupt:
-        click.echo("trackmatte: interrupted; nothing was written", err=True)
-        code = 130
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -334,7 +337,13 @@ def _terminate(number: int, stack: object) -> None:
     sys.exit(128 + number)
 
 
-def _report(error: TrackmatteError | click.ClickException) -> int:
-    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+def _report(error: Exception) -> int:
+    """Says in one line what is wrong; returns the exit code."""
+    if isinstance(error, click.ClickException):
+        message = error.format_message()
+    elif isinstance(error, TrackmatteError):
+        message = str(error)
+    else:
+        message = f"unexpected {type(error).__name__}: {error}; run again with --debug and report what it shows"
     click.echo(f"trackmatte: {' '.join(message.split())}", err=True)
-    return error.exit_code
+    return error.exit_code if isinstance(error, TrackmatteError | click.ClickException) else 1

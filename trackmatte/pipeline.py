@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 Tracked = tuple[Frame, ObjectMasks]
 
 
-def check_prompts(prompts: Sequence[Prompt], clip: ClipInfo) -> None:
+def check_prompts(prompts: Sequence[Prompt], clip: ClipInfo, span: Range = WHOLE) -> None:
     """Says before anything is loaded or read what is wrong with prompts, as far as the clip's header tells.
 
     Raises:
-        PromptError: there is none, or one lies outside the picture, clearly after the end, or has no area.
+        PromptError: there is none, or one lies outside the picture or `span`, clearly after the end, or has no area.
+        UsageError: `span` starts after the clip's end.
     """
-    check_times(prompts, clip)
+    check_times(prompts, clip, span)
     for prompt in prompts:
         check(prompt, height=clip.height, width=clip.width)
 
@@ -56,17 +57,15 @@ def track_frames(
     """
     from trackmatte.tracker.propagate import Propagator
 
-    check_prompts(prompts, clip.info)
+    check_prompts(prompts, clip.info, span)
     schedule = Schedule(prompts)
     propagator = Propagator(model, height=clip.info.height, width=clip.info.width, names=object_names(prompts))
-    last = -1
     with prefetch(cut(clip, span)) as frames:
         for frame in frames:
             if due := schedule.due(frame):
                 propagator.seed(due)
             yield frame, propagator.step(frame)
-            last = frame.index
-    schedule.finish(last + 1)
+    schedule.finish()
 
 
 def track(

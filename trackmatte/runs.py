@@ -18,7 +18,7 @@ from trackmatte.io.tracks import read_tracks
 from trackmatte.outputs import OutputRequest, RunInfo, check_requests, opened
 from trackmatte.pipeline import Tracked, check_prompts, saved_frames, track_frames, write_outputs
 from trackmatte.reporting import Progress, print_summary, warn
-from trackmatte.schedule import object_names
+from trackmatte.schedule import expected_frames, object_names
 from trackmatte.summary import Summary
 from trackmatte.types import WHOLE, ObjectMasks, Prompt, Range
 
@@ -100,11 +100,13 @@ def run_track(
             trim=span != WHOLE,
             overwrite=options.overwrite,
         )
-        check_prompts(prompts, reader.info)
+        check_prompts(prompts, reader.info, span)
         check_requests(outputs, info)
         loaded = model.load()
         results = track_frames(reader, prompts, model=loaded, span=span)
-        _run(reader, results, names=names, info=replace(info, model=loaded.name), outputs=outputs, options=options)
+        info = replace(info, model=loaded.name)
+        total = expected_frames(reader.info, span)
+        _run(reader, results, names=names, info=info, outputs=outputs, options=options, total=total)
 
 
 def run_render(clip: str, *, tracks: str, outputs: Sequence[OutputRequest], options: RunOptions) -> None:
@@ -125,7 +127,10 @@ def run_render(clip: str, *, tracks: str, outputs: Sequence[OutputRequest], opti
         )
         check_requests(outputs, info)
         results = saved_frames(reader, saved)
-        _run(reader, results, names=saved.names, info=info, outputs=outputs, options=options)
+        total = None if saved.trimmed else reader.info.frames
+        frames = _run(reader, results, names=saved.names, info=info, outputs=outputs, options=options, total=total)
+        if total is not None and frames < total:
+            warn(f"the tracks end after {frames} of the clip's {total} frames, and so do the outputs")
 
 
 def _run(
@@ -136,9 +141,10 @@ def _run(
     info: RunInfo,
     outputs: Sequence[OutputRequest],
     options: RunOptions,
-) -> None:
+    total: int | None,
+) -> int:
+    """Writes the outputs, `total` frames where that is known, and reports; returns how many frames there were."""
     summary = Summary(reader.info, names, [str(request.path) for request in outputs])
-    total = None if info.trim else reader.info.frames
     with Progress(total, shown=not options.quiet) as progress, opened(outputs, info) as writers, closing(results):
 
         def report(masks: ObjectMasks) -> None:
@@ -154,6 +160,7 @@ def _run(
         click.echo(json.dumps(summary.to_json()))
     elif not options.quiet:
         print_summary(summary)
+    return summary.frames
 
 
 def _shown(names: tuple[str, ...], only: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
-"""Which prompts fall on which frame of a streamed clip."""
+"""Which prompts fall on which frame of a streamed clip, and which part of it is tracked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
-from trackmatte.errors import PromptError
-from trackmatte.types import ClipInfo, Frame, Prompt, Range, Time
+from trackmatte.errors import PromptError, UsageError
+from trackmatte.types import WHOLE, ClipInfo, Frame, Prompt, Range, Time
 
 
 def cut(frames: Iterable[Frame], span: Range) -> Iterator[Frame]:
@@ -16,6 +16,22 @@ def cut(frames: Iterable[Frame], span: Range) -> Iterator[Frame]:
             return
         if span.start is None or span.start.reached(frame):
             yield frame
+
+
+def expected_frames(clip: ClipInfo, span: Range) -> int | None:
+    """How many frames `span` holds, by the clip's header: an estimate where the rate varies, None where unknown."""
+    if clip.frames is None:
+        return None
+    first = 0 if span.start is None else _index(span.start, clip)
+    end = clip.frames if span.end is None else _index(span.end, clip)
+    return None if first is None or end is None else max(0, min(end, clip.frames) - first)
+
+
+def _index(time: Time, clip: ClipInfo) -> int | None:
+    """The frame that `time` falls on at the clip's average rate; None where that is unknown."""
+    if time.seconds is None:
+        return time.frame
+    return None if clip.rate is None else max(0, round((time.seconds - clip.start_seconds) * clip.rate))
 
 
 def object_names(prompts: Sequence[Prompt]) -> tuple[str, ...]:
@@ -31,58 +47,112 @@ class Schedule:
         if not prompts:
             raise PromptError("no prompt: name the object with --point, --box, --mask or --prompts")
         self._waiting = list(prompts)
-        self._at_start = True
+        self._last: int | None = None
 
     def due(self, frame: Frame) -> list[Prompt]:
         """The prompts that fall on `frame`.
 
         Raises:
-            PromptError: a prompt's frame lies before the first frame that is tracked.
+            PromptError: a prompt's time lies before the first frame that is tracked.
         """
-        due = [prompt for prompt in self._waiting if self._is_due(prompt, frame)]
-        self._at_start = False
+        if self._last is None:
+            for prompt in self._waiting:
+                _check_start(prompt, frame)
+        self._last = frame.index
+        due = [prompt for prompt in self._waiting if _is_due(prompt, frame)]
         self._waiting = [prompt for prompt in self._waiting if prompt not in due]
         return due
 
-    def finish(self, frames: int) -> None:
-        """Says so when prompts are left over at the clip's end.
+    def finish(self) -> None:
+        """Says so when prompts are left over at the end of what was tracked.
 
         Raises:
-            PromptError: a prompt lies after the last frame.
+            UsageError: no frame was tracked. PromptError: a prompt lies after the last one.
         """
+        if self._last is None:
+            raise UsageError("no frame of the clip lies between --start and --end; trackmatte probe tells its length")
         if self._waiting:
-            raise _too_late(self._waiting[0], frames)
-
-    def _is_due(self, prompt: Prompt, frame: Frame) -> bool:
-        if prompt.seconds is not None:
-            return frame.pts_seconds >= prompt.seconds
-        if prompt.frame is None:
-            return True
-        if prompt.frame < frame.index:
-            raise PromptError(
-                f"prompt for object {prompt.name!r} at frame {prompt.frame} lies before frame {frame.index}, "
-                "the first that is tracked; move the prompt or --start"
-            )
-        return prompt.frame == frame.index
+            raise _too_late(self._waiting[0], f"the last frame that is tracked is {self._last}")
 
 
-def check_times(prompts: Sequence[Prompt], clip: ClipInfo) -> None:
-    """Fails early where a prompt lies clearly after the clip's end, as far as its header can be trusted.
+def _is_due(prompt: Prompt, frame: Frame) -> bool:
+    if prompt.seconds is not None:
+        return frame.pts_seconds >= prompt.seconds
+    return prompt.frame is None or prompt.frame == frame.index
+
+
+def _check_start(prompt: Prompt, first: Frame) -> None:
+    """Raises PromptError where the prompt belongs to a frame before the first one that is tracked."""
+    early = prompt.frame is not None and prompt.frame < first.index
+    if prompt.seconds is not None and first.index > 0:
+        early = prompt.seconds <= first.pts_seconds - (first.duration or 1) * first.time_base
+    if early:
+        raise PromptError(
+            f"prompt for object {prompt.name!r} at {_at(prompt)} lies before frame {first.index} "
+            f"({float(first.pts_seconds):.3f} s), the first that is tracked; move the prompt or --start"
+        )
+
+
+def check_times(prompts: Sequence[Prompt], clip: ClipInfo, span: Range = WHOLE) -> None:
+    """Fails early where a time lies clearly outside the clip, as far as its header can be trusted, or outside `span`.
 
     Raises:
-        PromptError: there is no prompt, or one is more than a tenth of the clip after its end.
+        UsageError: `span` starts after the clip's end.
+        PromptError: there is no prompt, or one lies before or after what is tracked; after the clip's end by more than
+            a tenth of its length.
     """
     Schedule(prompts)
+    if span.start is not None and (span.start.frame or span.start.seconds):
+        _check_offset(span.start, clip, "--start")
+        if _beyond(span.start, clip):
+            raise UsageError(f"--start {span.start} lies after the end: {_length(clip)}; give an earlier time")
     for prompt in prompts:
-        if (clip.frames and prompt.frame is not None and prompt.frame > clip.frames * 1.1 + 10) or (
-            clip.duration_seconds
-            and prompt.seconds is not None
-            and prompt.seconds - clip.start_seconds > clip.duration_seconds * Fraction(11, 10) + 1
-        ):
-            raise _too_late(prompt, clip.frames)
+        time = _at(prompt)
+        _check_offset(time, clip, f"prompt for object {prompt.name!r} at")
+        if _beyond(time, clip):
+            raise _too_late(prompt, _length(clip))
+        if span.start is not None and _before(time, span.start):
+            raise PromptError(
+                f"prompt for object {prompt.name!r} at {time} lies before --start {span.start}; move one of them"
+            )
+        if span.end is not None and (time == span.end or _before(span.end, time)):
+            raise _too_late(prompt, f"tracking stops at --end {span.end}")
 
 
-def _too_late(prompt: Prompt, frames: int | None) -> PromptError:
-    at = Time(prompt.frame, prompt.seconds)
-    length = f"the clip ends after {frames} frames" if frames else "the clip is shorter"
-    return PromptError(f"prompt for object {prompt.name!r} at {at} lies after the end: {length}; give an earlier time")
+def _at(prompt: Prompt) -> Time:
+    return Time(prompt.frame, prompt.seconds)
+
+
+def _before(one: Time, other: Time) -> bool:
+    """Whether `one` is earlier; False where a frame can't be compared with seconds."""
+    if one.seconds is not None and other.seconds is not None:
+        return one.seconds < other.seconds
+    return one.frame is not None and other.frame is not None and one.frame < other.frame
+
+
+def _beyond(time: Time, clip: ClipInfo) -> bool:
+    """Whether `time` lies more than a tenth of the clip after its end."""
+    if time.seconds is not None:
+        return bool(
+            clip.duration_seconds and time.seconds - clip.start_seconds > clip.duration_seconds * Fraction(11, 10) + 1
+        )
+    return bool(clip.frames and time.frame is not None and time.frame > clip.frames * 1.1 + 10)
+
+
+def _check_offset(time: Time, clip: ClipInfo, what: str) -> None:
+    """Raises PromptError for seconds long before a clip that doesn't begin near 0, such as a broadcast recording."""
+    if time.seconds and time.seconds < clip.start_seconds - 1:
+        raise PromptError(
+            f"{what} {time} lies before the clip, whose own times begin at {float(clip.start_seconds):.3f} s; "
+            "add that, or give a frame index"
+        )
+
+
+def _length(clip: ClipInfo) -> str:
+    return f"the clip ends after {clip.frames} frames" if clip.frames else "the clip is shorter"
+
+
+def _too_late(prompt: Prompt, why: str) -> PromptError:
+    return PromptError(
+        f"prompt for object {prompt.name!r} at {_at(prompt)} lies after the end: {why}; give an earlier time"
+    )

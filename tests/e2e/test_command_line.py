@@ -21,6 +21,18 @@ def test_help_does_not_import_what_is_slow(trackmatte):
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_no_command_at_all_shows_the_help(trackmatte):
+    assert trackmatte().stdout == trackmatte("--help").stdout
+
+
+def test_a_reader_of_stdout_that_goes_away_gets_no_traceback():
+    command = f"{sys.executable} -m trackmatte models"
+    code = f"import subprocess; p = subprocess.Popen({command.split()}, stdout=-1, stderr=-1); p.stdout.close()"
+    code += "; print(p.stderr.read().decode(), p.wait())"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.stdout.split() == ["1"]
+
+
 def test_the_help_of_render_names_every_effect(trackmatte):
     from trackmatte.render.effects import EFFECTS
 

@@ -57,6 +57,8 @@ def write(path, data):
         ((*BOX, "--only", "cat"), ["cat"]),
         ((*BOX, "--start", "5", "--end", "5"), ["after"]),
         ((*BOX, "--rate", "x"), ["x"]),
+        ((*BOX, "--start", "12"), ["no frame"]),
+        ((*BOX, "--point", "a@8=10,10", "--end", "8"), ["frame 8", "--end"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -1,13 +1,19 @@
 """When prompts fall due, and ranges."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from trackmatte.errors import PromptError, UsageError
-from trackmatte.schedule import Schedule, check_times, cut, object_names
+from trackmatte.schedule import Schedule, check_times, cut, expected_frames, object_names
 from trackmatte.types import ClipInfo, Frame, Point, Range, Time
+
+CLIP = ClipInfo(
+    path="a.mp4", width=6, height=4, coded_width=6, coded_height=4, rate=Fraction(25), frames=100,
+    duration_seconds=Fraction(4),
+)  # fmt: skip
 
 
 def frames(count, *, rate=10, start=0):
@@ -42,19 +48,74 @@ def test_a_prompt_after_the_end_is_refused():
     schedule = Schedule([Point(1, 0, name="ball", frame=6)])
     for frame in frames(6):
         assert not schedule.due(frame)
-    with pytest.raises(PromptError, match="'ball' at frame 6 lies after the end: the clip ends after 6 frames"):
-        schedule.finish(6)
+    with pytest.raises(PromptError, match="'ball' at frame 6 lies after the end: the last frame that is tracked is 5"):
+        schedule.finish()
+
+
+def test_seconds_before_the_start_are_refused_rather_than_moved():
+    first = frames(6)[3]  # at 0.3 s
+    assert Schedule([Point(1, 0, seconds=Fraction(25, 100))]).due(first)
+    with pytest.raises(PromptError, match=r"at 0.2s lies before frame 3 \(0.300 s\)"):
+        Schedule([Point(1, 0, seconds=Fraction(2, 10))]).due(first)
+    assert Schedule([Point(1, 0, seconds=Fraction(0))]).due(frames(6, start=7)[0])
+
+
+def test_a_range_without_a_frame_is_refused():
+    with pytest.raises(UsageError, match="no frame of the clip lies between --start and --end"):
+        Schedule([Point(1, 0)]).finish()
 
 
 def test_a_prompt_far_after_the_end_is_refused_before_tracking():
-    clip = ClipInfo(
-        path="a.mp4", width=6, height=4, coded_width=6, coded_height=4, frames=100, duration_seconds=Fraction(4)
-    )
-    check_times([Point(1, 0, frame=105), Point(1, 0, seconds=Fraction(42, 10))], clip)
+    check_times([Point(1, 0, frame=105), Point(1, 0, seconds=Fraction(42, 10))], CLIP)
     with pytest.raises(PromptError, match="frame 500"):
-        check_times([Point(1, 0, frame=500)], clip)
+        check_times([Point(1, 0, frame=500)], CLIP)
     with pytest.raises(PromptError, match=r"9s"):
-        check_times([Point(1, 0, seconds=Fraction(9))], clip)
+        check_times([Point(1, 0, seconds=Fraction(9))], CLIP)
+    with pytest.raises(UsageError, match="--start frame 500 lies after the end: the clip ends after 100 frames"):
+        check_times([Point(1, 0)], CLIP, Range(start=Time(frame=500)))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "span", "words"),
+    [
+        (Point(1, 0, frame=4), Range(start=Time(frame=5)), "before --start frame 5"),
+        (Point(1, 0, seconds=Fraction(1)), Range(start=Time(seconds=Fraction(2))), "before --start 2s"),
+        (Point(1, 0, frame=8), Range(end=Time(frame=8)), "after the end: tracking stops at --end frame 8"),
+        (Point(1, 0, seconds=Fraction(3)), Range(end=Time(seconds=Fraction(2))), "tracking stops at --end 2s"),
+    ],
+)
+def test_prompts_outside_the_range_are_refused_before_tracking(prompt, span, words):
+    with pytest.raises(PromptError, match=words):
+        check_times([prompt], CLIP, span)
+
+
+def test_prompts_inside_the_range_are_taken():
+    prompts = [Point(1, 0), Point(1, 0, frame=5), Point(1, 0, frame=7), Point(1, 0, seconds=Fraction(1))]
+    check_times(prompts, CLIP, Range(start=Time(frame=5), end=Time(frame=8)))
+
+
+def test_seconds_from_the_beginning_of_a_recording_that_starts_late_are_refused():
+    recording = replace(CLIP, start_seconds=Fraction(115))
+    with pytest.raises(PromptError, match=r"at 1.5s lies before the clip, whose own times begin at 115.000 s"):
+        check_times([Point(1, 0, seconds=Fraction(3, 2))], recording)
+    with pytest.raises(PromptError, match="--start 2s lies before the clip"):
+        check_times([Point(1, 0)], recording, Range(start=Time(seconds=Fraction(2))))
+    check_times([Point(1, 0, seconds=Fraction(116))], recording)
+
+
+@pytest.mark.parametrize(
+    ("span", "expected"),
+    [
+        (Range(), 100),
+        (Range(start=Time(frame=20), end=Time(frame=50)), 30),
+        (Range(start=Time(seconds=Fraction(1)), end=Time(seconds=Fraction(2))), 25),
+        (Range(end=Time(frame=500)), 100),
+        (Range(start=Time(frame=120)), 0),
+    ],
+)
+def test_how_many_frames_a_range_holds(span, expected):
+    assert expected_frames(CLIP, span) == expected
+    assert expected_frames(replace(CLIP, frames=None), span) is None
 
 
 def test_no_prompt_is_refused():
