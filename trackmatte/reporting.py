@@ -83,7 +83,7 @@ def print_clip(info: ClipInfo) -> None:
             if (info.coded_width, info.coded_height) == (info.width, info.height)
             else f" (stored {info.coded_width}x{info.coded_height})"
         ),
-        "rotation": f"{info.rotation} degrees clockwise",
+        "rotation": f"{info.rotation} degrees clockwise{', then mirrored' if info.mirrored else ''}",
         "pixel aspect": f"{info.pixel_aspect.numerator}:{info.pixel_aspect.denominator}",
         "rate": rate + variable,
         "frames": "unknown" if info.frames is None else str(info.frames),

@@ -64,6 +64,7 @@ class ClipInfo:
         coded_width: columns as stored.
         coded_height: rows as stored.
         rotation: clockwise degrees applied for display: 0, 90, 180 or 270.
+        mirrored: True where the picture is flipped left to right as well, after the rotation.
         pixel_aspect: width of a stored pixel over its height.
         rate: average frame rate, frames a second; None where unknown.
         variable_rate: True where frame durations differ; None where it was not determined.
@@ -87,6 +88,7 @@ class ClipInfo:
     coded_width: int
     coded_height: int
     rotation: int = 0
+    mirrored: bool = False
     pixel_aspect: Fraction = Fraction(1)
     rate: Fraction | None = None
     variable_rate: bool | None = None

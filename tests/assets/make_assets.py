@@ -92,6 +92,7 @@ def make_clip(
     time_base: Fraction | None = None,
     color: ColorTags = UNSPECIFIED,
     rotation: int = 0,
+    mirrored: bool = False,
     sar: Fraction = Fraction(1),
     gop: int = 12,
     interlaced: bool = False,
@@ -112,6 +113,7 @@ def make_clip(
         color: tags to write; matrix and range also choose the conversion (where None: BT.709 from 1280x720 on and
             BT.601 below, limited).
         rotation: clockwise degrees that a player turns the picture by (0, 90, 180, 270); .mp4 and .mov.
+        mirrored: whether a player flips the turned picture left to right; .mp4 and .mov.
         sar: width of a stored pixel over its height.
         gop: frames between keyframes.
         interlaced: top field first; the lower field (odd rows) is half a frame later.
@@ -143,8 +145,8 @@ def make_clip(
             for block in samples:
                 container.mux(sound.encode(block))
             container.mux(sound.encode(None))
-    if rotation:
-        _set_rotation(path, rotation)
+    if rotation or mirrored:
+        _set_orientation(path, rotation, mirrored)
     return path
 
 
@@ -276,12 +278,13 @@ def _tone(stream: Any, start: Fraction, end: Fraction) -> Iterator[av.AudioFrame
         yield block
 
 
-def _set_rotation(path: Path, degrees: int) -> None:
+def _set_orientation(path: Path, degrees: int, mirrored: bool) -> None:
     """Writes the display matrix into the first track's header of an MP4 or MOV file."""
     data = bytearray(path.read_bytes())
     at = data.find(b"tkhd") + 4
     matrix_at = at + (52 if data[at] else 40)
     one = 0x10000
-    a, b = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
-    struct.pack_into(">9i", data, matrix_at, a, b, 0, -b, a, 0, 0, 0, 1 << 30)
+    a, b = {0: (one, 0), 90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
+    flip = -1 if mirrored else 1
+    struct.pack_into(">9i", data, matrix_at, flip * a, b, 0, -flip * b, a, 0, 0, 0, 1 << 30)
     path.write_bytes(data)

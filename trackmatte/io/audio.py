@@ -24,6 +24,8 @@ from av.container import InputContainer, OutputContainer
 from av.filter import Graph
 from av.packet import Packet
 
+from trackmatte.io.opening import open_container
+
 # What each container is given as it is: what the common players and editors expect to find in it.
 _COPIED = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"},
@@ -72,7 +74,7 @@ class SoundTracks:
         self._tracks: dict[int, _Track] = {}
         self._packets: Iterator[Packet[Any]] = iter(())
         try:
-            self._source = av.open(clip)
+            self._source = open_container(clip)
         except (av.FFmpegError, OSError) as exc:
             self.notes.append(f"the sound of {clip} can't be read: {_text(exc)}")
             return
@@ -134,7 +136,7 @@ class SoundTracks:
                 self._packets = iter(())
                 return None
             time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None and packet.time_base is not None:
+            if time is not None and packet.time_base:
                 self._reached = time * packet.time_base - self._origin
                 return packet
 
@@ -194,7 +196,7 @@ class _Copy:
     """
 
     def __init__(self, stream: AudioStream, output: OutputContainer, *, origin: Fraction) -> None:
-        if stream.time_base is None:
+        if not stream.time_base:
             raise ValueError("it has no time base")
         self._target = output.add_stream_from_template(stream)
         _copy_metadata(stream, self._target)

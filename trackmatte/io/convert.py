@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from math import atan2, pi
 from typing import cast
 
 import av
@@ -32,6 +34,20 @@ def displayed_size(width: int, height: int, *, pixel_aspect: Fraction, rotation:
     return (height, width) if rotation in (90, 270) else (width, height)
 
 
+def orientation(matrix: Sequence[int]) -> tuple[int, bool]:
+    """What a display matrix does to the picture: quarter turns, and a flip as front cameras write it.
+
+    Args:
+        matrix: 9 numbers row by row as FFmpeg has them: a stored point (x, y, 1) times it is the displayed one.
+
+    Returns:
+        Clockwise degrees (0, 90, 180 or 270), and whether the turned picture is then flipped left to right.
+    """
+    a, b, _, c, d = matrix[:5]
+    mirrored = a * d - b * c < 0
+    return round(2 * atan2(b, -a if mirrored else a) / pi) % 4 * 90, mirrored
+
+
 class Converter:
     """Converts the decoded frames of one stream to RGB as displayed.
 
@@ -51,6 +67,7 @@ class Converter:
         upright = info.rotation not in (90, 270)
         self._size = (info.width, info.height) if upright else (info.height, info.width)
         self._turn = _TURNS.get(info.rotation)
+        self._mirrored = info.mirrored
         self._deep = info.bit_depth > 8
         self._matrix = source_matrix(info.color, width=info.coded_width, height=info.coded_height)
         self._color = info.color
@@ -65,6 +82,8 @@ class Converter:
         image = self._rgb(frame)
         if self._turn is not None:
             image = cast(ImageArray, cv2.rotate(image, self._turn))
+        if self._mirrored:
+            image = image[:, ::-1]
         return cast(ImageArray, np.ascontiguousarray(image))
 
     def _rgb(self, frame: av.VideoFrame) -> ImageArray:

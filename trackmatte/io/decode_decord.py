@@ -36,8 +36,12 @@ class DecordReader(Reader):
         """
         self._decord = _import_decord()
         super().__init__(probe(path), damaged=damaged)
-        if self.info.bit_depth > 8 or self.info.interlaced:
-            kind = "interlaced" if self.info.interlaced else f"of {self.info.bit_depth} bits"
+        kinds = {
+            "interlaced": self.info.interlaced,
+            "mirrored": self.info.mirrored,
+            f"of {self.info.bit_depth} bits": self.info.bit_depth > 8,
+        }
+        if kind := next((kind for kind, present in kinds.items() if present), None):
             raise InputError(f"{path} is {kind}, which decord can't read well; use the backend av")
 
     def _pictures(self, log: DamageLog) -> Iterator[Picture]:

@@ -128,7 +128,7 @@ class VideoWriter:
         """Writes picture packets, each after the sound that comes before it."""
         assert self._container is not None
         for packet in packets:
-            if self._sound is not None and packet.dts is not None and packet.time_base is not None:
+            if self._sound is not None and packet.dts is not None and packet.time_base:
                 self._sound.write_until(packet.dts * packet.time_base)
             self._container.mux(packet)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -12,6 +13,9 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from trackmatte.errors import InputError
+
+# Text in a file that is not UTF-8 is an error to PyAV before 19, unless told otherwise; 19 keeps its bytes.
+_ANY_TEXT: dict[str, Any] = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 @contextmanager
@@ -23,11 +27,17 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
     """
     check_file(path)
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = open_container(path)
     except av.FFmpegError as error:
         raise InputError(_not_media(Path(path), error)) from error
     with container:
         yield container
+
+
+def open_container(path: str | Path) -> InputContainer:
+    """Opens a media file whatever text its metadata hold. Raises av.FFmpegError or OSError."""
+    container: InputContainer = av.open(str(path), "r", **_ANY_TEXT)
+    return container
 
 
 def check_file(path: str | Path) -> None:

@@ -11,6 +11,7 @@ The rate counts as variable where one frame's duration is off the typical one by
 from __future__ import annotations
 
 import os
+import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -20,11 +21,12 @@ from typing import Any
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import Type
 from av.video.stream import VideoStream
 
 from trackmatte.errors import InputError
 from trackmatte.io.color import tags_from_codes
-from trackmatte.io.convert import displayed_size
+from trackmatte.io.convert import displayed_size, orientation
 from trackmatte.io.images import probe_folder
 from trackmatte.io.opening import open_media, video_stream
 from trackmatte.types import AudioInfo, ClipInfo, ColorTags
@@ -67,13 +69,13 @@ class _Times:
 def _describe(
     path: str | Path, container: InputContainer, stream: VideoStream, frame: av.VideoFrame, times: _Times
 ) -> ClipInfo:
-    base = stream.time_base or Fraction(1, 1000)
-    rotation = _rotation(frame)
+    base = _fraction(stream.time_base) or Fraction(1, 1000)
+    rotation, mirrored = _orientation(frame)
     aspect = _pixel_aspect(stream)
     width, height = displayed_size(frame.width, frame.height, pixel_aspect=aspect, rotation=rotation)
     start = frame.pts if frame.pts is not None else stream.start_time or 0
     duration = _duration(container, stream, times, start)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    rate = _fraction(stream.average_rate or stream.guessed_rate or stream.base_rate)
     if times.variable and times.frames and duration:
         rate = (times.frames / duration).limit_denominator(1_000_000)
     frames = times.frames
@@ -88,8 +90,9 @@ def _describe(
         coded_width=frame.width,
         coded_height=frame.height,
         rotation=rotation,
+        mirrored=mirrored,
         pixel_aspect=aspect,
-        rate=rate or None,
+        rate=rate,
         variable_rate=times.variable,
         time_base=base,
         start_seconds=start * base,
@@ -114,7 +117,7 @@ def _times(path: str | Path) -> _Times:
         if _indexed(container, stream):
             entries = [entry for entry in stream.index_entries if not entry.is_discard]
             steps = [b.timestamp - a.timestamp for a, b in pairwise(entries)]
-            return _Times(len(entries), None, _varies(steps, stream.time_base))
+            return _Times(len(entries), None, _varies(steps, _fraction(stream.time_base)))
         return _listed(container, stream, whole=os.path.getsize(path) <= _LISTED_BYTES)
 
 
@@ -139,9 +142,9 @@ def _listed(container: InputContainer, stream: VideoStream, *, whole: bool) -> _
     steps = [b - a for a, b in pairwise(times)]
     if not complete:
         steps = steps[:-16]  # frames that belong in between were not seen yet
-        return _Times(None, None, _varies(steps, stream.time_base))
+        return _Times(None, None, _varies(steps, _fraction(stream.time_base)))
     end = times[-1] + (last or (steps[-1] if steps else 0)) if times else None
-    return _Times(len(times) or packets, end, _varies(steps, stream.time_base))
+    return _Times(len(times) or packets, end, _varies(steps, _fraction(stream.time_base)))
 
 
 def _varies(steps: list[int], time_base: Fraction | None) -> bool | None:
@@ -170,17 +173,25 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: str | Pat
     raise InputError(f"{path}: no frame can be decoded ({reason}); the file is damaged or its format is not known here")
 
 
-def _rotation(frame: av.VideoFrame) -> int:
-    return round(-frame.rotation / 90) % 4 * 90
+def _orientation(frame: av.VideoFrame) -> tuple[int, bool]:
+    side_data: Any = frame.side_data
+    if Type.DISPLAYMATRIX not in side_data:
+        return 0, False
+    return orientation(struct.unpack("=9i", bytes(side_data[Type.DISPLAYMATRIX])))
 
 
 def _pixel_aspect(stream: VideoStream) -> Fraction:
-    aspect = stream.sample_aspect_ratio
-    return Fraction(aspect) if aspect and aspect > 0 else Fraction(1)
+    aspect = _fraction(stream.sample_aspect_ratio)
+    return aspect if aspect and aspect > 0 else Fraction(1)
+
+
+def _fraction(value: Any) -> Fraction | None:
+    """A number of PyAV's as a Fraction; None where it is unset."""
+    return Fraction(value.numerator, value.denominator) if value else None
 
 
 def _duration(container: InputContainer, stream: VideoStream, times: _Times, start: int) -> Fraction | None:
-    base = stream.time_base or Fraction(1, 1000)
+    base = _fraction(stream.time_base) or Fraction(1, 1000)
     if times.end is not None:
         return (times.end - start) * base
     if stream.duration is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from trackmatte.errors import InputError
 from trackmatte.io.color import tags_from_codes
 from trackmatte.io.colortags import MATRICES, PRIMARIES, RANGES, TRANSFERS
-from trackmatte.io.convert import displayed_size
+from trackmatte.io.convert import displayed_size, orientation
 from trackmatte.types import AudioInfo, ClipInfo, ColorTags
 
 
@@ -35,7 +35,7 @@ def probe_with_ffprobe(ffmpeg: Any, path: str) -> ClipInfo:
 
 
 def _describe(path: str, stream: dict[str, Any], found: dict[str, Any]) -> ClipInfo:
-    rotation = round(-_turn(stream) / 90) % 4 * 90
+    rotation, mirrored = _orientation(stream)
     aspect = _ratio(stream.get("sample_aspect_ratio", "1:1")) or Fraction(1)
     coded = (int(stream["width"]), int(stream["height"]))
     width, height = displayed_size(*coded, pixel_aspect=aspect, rotation=rotation)
@@ -49,6 +49,7 @@ def _describe(path: str, stream: dict[str, Any], found: dict[str, Any]) -> ClipI
         coded_width=coded[0],
         coded_height=coded[1],
         rotation=rotation,
+        mirrored=mirrored,
         pixel_aspect=aspect,
         rate=rate,
         time_base=_ratio(stream["time_base"]) or Fraction(1, 1000),
@@ -80,8 +81,13 @@ def _color(stream: dict[str, Any]) -> ColorTags:
     )
 
 
-def _turn(stream: dict[str, Any]) -> float:
-    return next((float(data["rotation"]) for data in stream.get("side_data_list", ()) if "rotation" in data), 0.0)
+def _orientation(stream: dict[str, Any]) -> tuple[int, bool]:
+    """Of the display matrix, which ffprobe prints as three rows of an address and three numbers."""
+    for data in stream.get("side_data_list", ()):
+        rows = [row.split(":")[1].split() for row in data.get("displaymatrix", "").splitlines() if ":" in row]
+        if len(rows) == 3:
+            return orientation([int(number) for row in rows for number in row])
+    return 0, False
 
 
 def _bits(stream: dict[str, Any]) -> int:

@@ -11,7 +11,9 @@ import pytest
 
 from tests.assets.make_assets import SAMPLE_RATE, make_clip
 from tests.unit.io.written import Written, clip_info, frames, onset, sound
+from trackmatte.io.decode import open_clip
 from trackmatte.io.encode import VideoWriter
+from trackmatte.io.opening import open_container
 from trackmatte.types import AudioInfo, Frame
 
 TOLERANCE = 0.004  # seconds; a packet is 0.02, the priming of an encoder at least 0.0065
@@ -23,7 +25,7 @@ def make_source(path: Path, *, audio: str = "aac", seconds: int = 3, first: int 
 
 
 def write(source: Path, output: Path, pictures: list[Frame], **options: object) -> VideoWriter:
-    with av.open(str(source)) as container:
+    with open_container(source) as container:
         audio = tuple(AudioInfo(a.codec_context.name, a.rate, a.layout.nb_channels) for a in container.streams.audio)
     options = {"kind": "color", **options}
     writer = VideoWriter(output, clip=clip_info(source, audio=audio), **options)  # type: ignore[arg-type]
@@ -39,6 +41,25 @@ def beeps(path: Path) -> list[float]:
     loud = np.flatnonzero(np.abs(wave) > 0.2)
     starts = loud[np.flatnonzero(np.diff(loud, prepend=-rate) > rate // 4)]
     return [float(start) / rate for start in starts]
+
+
+def test_text_that_is_not_utf8_is_no_reason_to_fail(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source.mkv", seconds=1)
+    with av.open(str(source)) as whole, av.open(str(tmp_path / "named.mkv"), "w") as named:
+        targets = {stream.index: named.add_stream_from_template(stream) for stream in whole.streams}
+        for target in targets.values():
+            target.metadata["title"] = "Gr\u00fc\u00dfe"
+        for packet in whole.demux():
+            if packet.size:
+                packet.stream = targets[packet.stream_index]
+                named.mux(packet)
+    expected = beeps(source)
+    latin = (tmp_path / "named.mkv").read_bytes().replace("\u00fc\u00df".encode(), b"\xfc\xdf\xfc\xdf")
+    source.write_bytes(latin)
+    with open_clip(source) as clip:
+        pictures = list(clip)
+    assert write(source, tmp_path / "out.mp4", pictures).notes == []
+    assert beeps(tmp_path / "out.mp4") == pytest.approx(expected, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])

@@ -27,6 +27,7 @@ MADE: dict[str, dict[str, Any]] = {
     "plain.mp4": {"options": {"bf": "3"}},
     "vfr.mkv": {"frames": 5, "pts": [40, 50, 300, 301, 900], "time_base": Fraction(1, 1000)},
     "turned.mp4": {"rotation": 90},
+    "mirrored.mp4": {"rotation": 270, "mirrored": True},
     "wide.mp4": {"sar": Fraction(3, 2)},
     "full709.mp4": {"color": ColorTags(matrix="bt709", range="pc")},
     "untagged720.mp4": {"size": (1280, 720), "frames": 2},
@@ -37,7 +38,7 @@ MADE: dict[str, dict[str, Any]] = {
     "grey.mkv": {"codec": "ffv1", "pix_fmt": "gray"},
     "interlaced.mpg": {"codec": "mpeg2video", "interlaced": True},
 }
-NOT_FOR_DECORD = {"deep.mkv", "rgb.mkv", "interlaced.mpg"}
+NOT_FOR_DECORD = {"mirrored.mp4", "deep.mkv", "rgb.mkv", "interlaced.mpg"}
 SHARED = [
     "bear-vp9-odd-dimensions.webm", "bitmap.mp4", "bt709_full_range.mp4", "rotate-buck-bunny.mp4", "sar_2x1.mp4",
     "transparent.webm", "video_90.mov",
@@ -152,7 +153,9 @@ def test_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("backend", ["ffmpeg"], indirect=True)
-@pytest.mark.parametrize("name", ["turned.mp4", "wide.mp4", "full709.mp4", "deep.mkv", "rgb.mkv", "interlaced.mpg"])
+@pytest.mark.parametrize(
+    "name", ["turned.mp4", "mirrored.mp4", "wide.mp4", "full709.mp4", "deep.mkv", "rgb.mkv", "interlaced.mpg"]
+)
 def test_ffprobe_sees_what_probe_sees(tmp_path: Path, backend: str, name: str) -> None:
     import ffmpeg
 
@@ -162,8 +165,8 @@ def test_ffprobe_sees_what_probe_sees(tmp_path: Path, backend: str, name: str) -
     path = make_clip(tmp_path / name, **{"frames": 8, **MADE[name]})
     ours, theirs = probe(path), probe_with_ffprobe(ffmpeg, str(path))
     fields = (
-        "width height coded_width coded_height rotation pixel_aspect rate time_base codec pixel_format bit_depth "
-        "interlaced has_alpha color audio"
+        "width height coded_width coded_height rotation mirrored pixel_aspect rate time_base codec pixel_format "
+        "bit_depth interlaced has_alpha color audio"
     )
     for field in fields.split():
         assert getattr(theirs, field) == getattr(ours, field), field

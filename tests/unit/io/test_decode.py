@@ -92,15 +92,18 @@ def test_frames_without_times_get_the_rates(tmp_path: Path) -> None:
     assert steps == {Fraction(1, 25)}
 
 
-@pytest.mark.parametrize("rotation", [90, 180, 270])
-def test_rotation(tmp_path: Path, rotation: int) -> None:
-    with open_clip(make_clip(tmp_path / "a.mp4", frames=3, rotation=rotation)) as clip:
-        assert clip.info.rotation == rotation
-        assert (clip.info.width, clip.info.height) == (SIZE if rotation == 180 else SIZE[::-1])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_rotation(tmp_path: Path, rotation: int, mirrored: bool) -> None:
+    path = make_clip(tmp_path / "a.mp4", frames=3, rotation=rotation, mirrored=mirrored)
+    with open_clip(path) as clip:
+        assert (clip.info.rotation, clip.info.mirrored) == (rotation, mirrored)
+        assert (clip.info.width, clip.info.height) == (SIZE[::-1] if rotation % 180 else SIZE)
         assert (clip.info.coded_width, clip.info.coded_height) == SIZE
         for frame in clip:
             assert (frame.width, frame.height) == (clip.info.width, clip.info.height)
-            stored = np.rot90(frame.image, rotation // 90)  # counterclockwise again
+            turned = frame.image[:, ::-1] if mirrored else frame.image
+            stored = np.rot90(turned, rotation // 90)  # counterclockwise again
             assert number(stored) == frame.index
             assert flat_error(stored, frame.index) <= 2
 
