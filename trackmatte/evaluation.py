@@ -100,8 +100,8 @@ def evaluate(prediction: str | Path, truth: str | Path) -> Evaluation:
 
 def region_similarity(pred: BoolArray, truth: BoolArray) -> float:
     """J: intersection over union of two (H, W) bool masks, in 0..1; 1 where both are empty."""
-    union = np.count_nonzero(pred | truth)
-    return np.count_nonzero(pred & truth) / union if union else 1.0
+    union = int(np.count_nonzero(pred | truth))
+    return int(np.count_nonzero(pred & truth)) / union if union else 1.0
 
 
 def boundary_f(pred: BoolArray, truth: BoolArray) -> float:

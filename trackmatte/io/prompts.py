@@ -220,7 +220,7 @@ def name_masks(masks: list[tuple[str | None, BoolArray]], at: dict[str, Any], *,
         named: the user named the object: all masks are that one object.
     """
     if named:
-        return [Mask(mask=np.logical_or.reduce([mask for _, mask in masks]), **at)]
+        return [Mask(mask=np.any([mask for _, mask in masks], axis=0), **at)]
     return [Mask(mask=mask, **{**at, "name": name or at["name"]}) for name, mask in masks]
 
 

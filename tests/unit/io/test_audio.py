@@ -73,9 +73,10 @@ def test_aac_is_copied_bit_by_bit(tmp_path: Path, suffix: str) -> None:
             return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
     expected, got = packets(source), packets(output)
-    if suffix == ".mkv":  # has no times below zero, so the encoder's priming packet goes
-        expected = expected[1:]
-    assert got == expected
+    if suffix == ".mkv":  # the priming packet, before time zero, goes where FFmpeg's release can't declare it there
+        assert got in (expected, expected[1:])
+    else:
+        assert got == expected
 
 
 @pytest.mark.parametrize(
