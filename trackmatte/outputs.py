@@ -61,20 +61,23 @@ class RunInfo:
 
 
 class Output(Protocol):
-    """Takes the frames of a run in order; what it made appears under its name only after `finish`."""
+    """Takes the frames of a run in order; what it made appears under its name only with `commit`."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences on what could not be carried over, such as sound that can't be read; known after `finish`."""
+        """Sentences on what could not be carried over, such as sound that can't be read; known after `complete`."""
 
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
         """Takes the next frame with the masks of all objects shown."""
 
-    def finish(self) -> None:
-        """Completes the output and gives it its own name."""
+    def complete(self) -> None:
+        """Writes what is left, so that nothing but the name is missing."""
+
+    def commit(self) -> None:
+        """Gives the complete output its own name."""
 
     def abort(self) -> None:
-        """Gives up: nothing stays behind. Safe to call more than once, and after `finish`."""
+        """Gives up: nothing stays behind. Safe to call more than once, and after `commit`."""
 
 
 class _Maskwise:
@@ -84,7 +87,8 @@ class _Maskwise:
 
     def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter) -> None:
         self._writer = writer
-        self.finish = writer.finish
+        self.complete = writer.complete
+        self.commit = writer.commit
         self.abort = writer.abort
 
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
@@ -99,7 +103,8 @@ class _Pictures:
     ) -> None:
         self._writer = writer
         self._picture = picture
-        self.finish = writer.finish
+        self.complete = writer.complete
+        self.commit = writer.commit
         self.abort = writer.abort
 
     @property
@@ -131,7 +136,7 @@ def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> None:
 
 @contextmanager
 def opened(requests: Sequence[OutputRequest], run: RunInfo) -> Iterator[list[Output]]:
-    """Opens all outputs; on leaving, those that were not finished are gone.
+    """Opens all outputs; on leaving, those that were not committed are gone.
 
     Raises:
         UsageError: an unknown effect or suffix. OutputError: an output can't be written.

@@ -83,7 +83,7 @@ def write_outputs(
     only: Sequence[str] = (),
     on_frame: Callable[[ObjectMasks], None] = lambda masks: None,
 ) -> None:
-    """Writes every output from one pass over `results` and finishes them.
+    """Writes every output from one pass over `results`; all get their names at the end, or none does.
 
     Args:
         results: frames with their masks, in order.
@@ -104,7 +104,9 @@ def write_outputs(
         for worker in workers:
             worker.finish()
     for output in outputs:
-        output.finish()
+        output.complete()
+    for output in outputs:
+        output.commit()
 
 
 def _write(output: Output, pair: Tracked) -> None:

@@ -101,12 +101,20 @@ class CocoWriter:
         return "\t".join(_json(value) for value in (rle, box, area, round(float(masks.scores[i]), 6))) + "\n"
 
     def finish(self) -> None:
-        """Puts the file together and gives it its name. Raises OutputError."""
+        """Puts the file together, then `commit`. Raises OutputError."""
+        self.complete()
+        self.commit()
+
+    def complete(self) -> None:
+        """Puts the file together. Raises OutputError."""
         with output_errors(self._pending.path):
             with open(self._pending.temp, "w", encoding="utf-8", newline="\n") as file:
                 for part in self._parts():
                     file.write(part)
             self._files.close()
+
+    def commit(self) -> None:
+        """Gives the complete file its name. Raises OutputError."""
         self._pending.commit()
 
     def abort(self) -> None:

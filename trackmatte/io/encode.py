@@ -33,7 +33,7 @@ class VideoWriter:
     """A video file, written frame by frame.
 
     Attributes:
-        path: the final name; the file has it from `finish` on.
+        path: the final name; the file has it from `commit` on.
         notes: sentences on sound that could not be carried over.
     """
 
@@ -86,7 +86,12 @@ class VideoWriter:
             self._mux(self._pictures.encode(frame))
 
     def finish(self) -> None:
-        """Writes what is left and gives the file its name.
+        """Writes what is left, then `commit`. Raises OutputError."""
+        self.complete()
+        self.commit()
+
+    def complete(self) -> None:
+        """Writes what is left.
 
         Raises:
             OutputError: the file can't be written, or there was no frame.
@@ -98,6 +103,9 @@ class VideoWriter:
             if self._sound is not None:
                 self._sound.finish(self._pictures.end if self._trim else None)
             self._close()
+
+    def commit(self) -> None:
+        """Gives the complete file its name. Raises OutputError."""
         self._pending.commit()
 
     def abort(self) -> None:

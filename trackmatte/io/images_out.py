@@ -59,6 +59,14 @@ class IndexedPngWriter:
             image.save(_file(self._pending.temp, masks.index), format="PNG")
 
     def finish(self) -> None:
+        """`complete`, then `commit`. Raises OutputError."""
+        self.complete()
+        self.commit()
+
+    def complete(self) -> None:
+        """Nothing is left to write: every picture has its own file."""
+
+    def commit(self) -> None:
         """Gives the folder its name. Raises OutputError."""
         self._pending.commit()
 
@@ -88,6 +96,14 @@ class ImageFolderWriter:
             _file(self._pending.temp, frame.index).write_bytes(data.tobytes())
 
     def finish(self) -> None:
+        """`complete`, then `commit`. Raises OutputError."""
+        self.complete()
+        self.commit()
+
+    def complete(self) -> None:
+        """Nothing is left to write: every picture has its own file."""
+
+    def commit(self) -> None:
         """Gives the folder its name. Raises OutputError."""
         self._pending.commit()
 

@@ -88,9 +88,17 @@ class TracksWriter:
             self._file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def finish(self) -> None:
-        """Gives the file its name. Raises OutputError."""
+        """Completes the file, then `commit`. Raises OutputError."""
+        self.complete()
+        self.commit()
+
+    def complete(self) -> None:
+        """Writes what is left. Raises OutputError."""
         with output_errors(self._pending.path):
             self._file.close()
+
+    def commit(self) -> None:
+        """Gives the complete file its name. Raises OutputError."""
         self._pending.commit()
 
     def abort(self) -> None:
