@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from training.network import LevelNorm
@@ -37,6 +38,11 @@ def save(path: Path, **state: object) -> None:
 
 def load(path: Path) -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def exported_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of an exported file, in float32, the level statistics folded in."""
+    return {key: value.float() if value.is_floating_point() else value for key, value in load_file(path).items()}
 
 
 def model_weights(path: Path) -> dict[str, Tensor]:

@@ -66,10 +66,11 @@ class Layer:
 
 
 class Scene:
-    """Draws clips. `seed` makes the sequence of clips repeatable."""
+    """Draws clips. `seed` makes the sequence of clips repeatable. `leaving`: how often an object goes away."""
 
-    def __init__(self, data: FilePath, seed: int, held_out: bool = False):
+    def __init__(self, data: FilePath, seed: int, held_out: bool = False, leaving: float = 0.3):
         self.rng = np.random.default_rng(seed)
+        self.leaving = leaving
         self.cutouts = Pack(data / "cutouts")
         self.backgrounds = Pack(data / "backgrounds")
         self.turntables = Pack(data / "turntables") if (data / "turntables.json").exists() else None
@@ -98,11 +99,11 @@ class Scene:
         pace = float(rng.choice((0.3, 0.7, 1.2, 2.0), p=(0.2, 0.35, 0.3, 0.15)))
         target_size = float(np.exp(rng.uniform(np.log(0.22), np.log(1.0))))
         target = self.layer(frames, size, object_path(rng, frames, size=target_size, squeeze=squeeze, pace=pace), 0)
-        if rng.random() < 0.12:
+        if rng.random() < self.leaving:
             leave_and_return(rng, target.path)
         layers = [target]
-        if rng.random() < 0.2:
-            layers.append(self.part(frames, size, target))
+        for _ in range(rng.choice(3, p=(0.65, 0.22, 0.13))):
+            layers.insert(rng.integers(len(layers) + 1), self.part(frames, size, target))
         for number in range(1, 1 + rng.choice(4, p=(0.1, 0.4, 0.3, 0.2))):
             self.add_distractor(layers, frames, size, squeeze, pace, target_size, number)
         if rng.random() < 0.35:
@@ -120,6 +121,8 @@ class Scene:
         rng = self.rng
         own = float(np.clip(target_size * np.exp(rng.normal(0, 0.5)), 0.1, 0.9))
         path = object_path(rng, frames, size=own, squeeze=squeeze, pace=pace)
+        if rng.random() < self.leaving:
+            leave_and_return(rng, path)
         layer = self.layer(frames, size, path, number, like=layers[0] if rng.random() < 0.25 else None)
         layers.insert(0 if rng.random() < 0.6 else len(layers), layer)
 

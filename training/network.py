@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor, nn
 
-from trackmatte.tracker.trunk import LITE0
+from trackmatte.tracker.trunk import LITE0, ConvNorm, EfficientNetLite
 
 CONFIG = Path(__file__).parent.parent / "trackmatte" / "tracker" / "configs" / "nano.yaml"
 MEAN = torch.tensor([0.485, 0.456, 0.406])
@@ -35,6 +35,42 @@ def set_size(model: SAM2Base, size: int) -> None:
     encoder = model.sam_prompt_encoder
     encoder.input_image_size, encoder.image_embedding_size = (size, size), (cells, cells)
     encoder.mask_input_size = (4 * cells, 4 * cells)
+
+
+class TrunkPart(nn.Module):
+    """Some of the trunk's stages, one after another: the part that stays as it is, or the part that is trained."""
+
+    def __init__(self, trunk: EfficientNetLite, first: int, last: int):
+        """Args: first, last: the stages from `first` up to, not including, `last`; the stem comes before stage 0."""
+        super().__init__()
+        self.stem = trunk.stem if first == 0 else None
+        self.stages = trunk.stages[first:last]
+        self.features = trunk.features[first:last]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the last stage makes of x, and the levels on the way (B, C, ., .), high to low resolution."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = x if self.stem is None else convolve(self.stem, x)
+        levels = []
+        for stage, feature in zip(self.stages, self.features, strict=True):
+            for block in stage:
+                wide = convolve(block.expand, x) if isinstance(block.expand, ConvNorm) else x
+                y = convolve(block.project, convolve(block.depthwise, wide))
+                x = x + y if block.residual else y
+            if feature:
+                levels.append(x)
+        return x, levels
+
+
+def convolve(layer: ConvNorm, x: Tensor) -> Tensor:
+    """What the layer makes of x, its batch norm folded into the convolution: half the passes over the maps."""
+    conv, norm = layer.conv, layer.norm
+    x = F.pad(x, layer.pad) if layer.pad else x
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+    weight = (conv.weight * scale.view(-1, 1, 1, 1)).contiguous(memory_format=torch.channels_last)
+    bias = norm.bias - norm.running_mean * scale
+    x = F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+    return x if layer.linear else F.relu6(x)
 
 
 def load_trunk(model: SAM2Base, path: Path) -> None:
@@ -119,6 +155,16 @@ class LevelNorm(nn.Module):
         for i, x in enumerate(levels):
             self.get_buffer(f"mean{i}").copy_(x.mean((0, 2, 3)))
             self.get_buffer(f"scale{i}").copy_(1 / (x.std((0, 2, 3)) + 1e-3))
+
+    def unfold(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The state dict for normalised levels that `fold` made this one of."""
+        state, count = dict(state), len(list(self.buffers())) // 2
+        for i in range(count):
+            key = f"image_encoder.neck.convs.{count - 1 - i}.conv"
+            weight = state[f"{key}.weight"]
+            state[f"{key}.bias"] = state[f"{key}.bias"] + (weight * self.at("mean", i)).sum((1, 2, 3))
+            state[f"{key}.weight"] = weight / self.at("scale", i)
+        return state
 
     def fold(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """A state dict for raw levels out of one for normalised levels. The neck's convolutions run low to high."""

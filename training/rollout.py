@@ -16,7 +16,7 @@ from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base
 from torch import Tensor
 
 from training.losses import LossWeights, frame_loss
-from training.network import AuxiliaryHeads, LevelNorm
+from training.network import AuxiliaryHeads
 from training.prompts import Points, PromptKind, correction, first_prompt
 from training.types import Array
 
@@ -65,11 +65,10 @@ class Decoded:
         return self.tokens[torch.arange(len(self.tokens)), self.chosen]
 
 
-def trunk_features(trunk: Callable[[Tensor], list[Tensor]], norm: LevelNorm, images: Tensor) -> list[Tensor]:
-    """The trunk's normalised levels (V, T, C, ., .), high to low resolution, of normalised images (V, T, 3, S, S)."""
-    chunks = [trunk(x.contiguous(memory_format=torch.channels_last)) for x in images.flatten(0, 1).split(TRUNK_CHUNK)]
-    levels = norm([torch.cat(parts).contiguous() for parts in zip(*chunks, strict=True)])
-    return [level.unflatten(0, images.shape[:2]) for level in levels]
+def in_chunks(part: Callable[[Tensor], tuple[Tensor, list[Tensor]]], x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """A part of the trunk run over (V * T, ...) inputs, a few at a time."""
+    ends, levels = zip(*(part(chunk) for chunk in x.split(TRUNK_CHUNK)), strict=True)
+    return torch.cat(ends), [torch.cat(parts) for parts in zip(*levels, strict=True)]
 
 
 def encode(model: SAM2Base, levels: list[Tensor]) -> Features:

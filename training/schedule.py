@@ -28,7 +28,7 @@ class Stage:
     odds: tuple[float, float, float] = (0.46, 0.28, 0.26)  # of mask, box and click prompts
 
 
-CPU_PLAN = (
+FIRST = (
     Stage(
         size=128, frames=2, clips=8, steps=150, rate=1.2e-3, still_updates=0, true_presence=1.0, odds=(0.9, 0.05, 0.05)
     ),
@@ -40,6 +40,11 @@ CPU_PLAN = (
     Stage(size=192, frames=8, clips=3, steps=130, rate=4e-4, still_updates=5),
     Stage(size=256, frames=8, clips=2, steps=40, rate=2e-4, still_updates=5),
 )
+FURTHER = (
+    Stage(size=256, frames=8, clips=2, steps=500, rate=3e-4, still_updates=2, thaw=3),
+    Stage(size=384, frames=6, clips=2, steps=250, rate=2e-4, still_updates=2, thaw=3),
+)
+PLANS = {"first": FIRST, "further": FURTHER}
 WARM_UP = 60
 THAW_RATE = 0.1
 

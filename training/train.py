@@ -20,13 +20,23 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 from torch import Tensor
 
+from trackmatte.tracker.trunk import LITE0
 from training import checkpoint
 from training.composite import Clip, Scene
 from training.data import DATA
-from training.network import AuxiliaryHeads, LevelNorm, build, load_trunk, normalise, prime_matching, set_size
+from training.network import (
+    AuxiliaryHeads,
+    LevelNorm,
+    TrunkPart,
+    build,
+    load_trunk,
+    normalise,
+    prime_matching,
+    set_size,
+)
 from training.prompts import PromptKind
-from training.rollout import Rollout, RolloutOptions, encode, trunk_features
-from training.schedule import CPU_PLAN, THAW_RATE, Moment, Stage, moment, total_steps
+from training.rollout import Rollout, RolloutOptions, encode, in_chunks
+from training.schedule import PLANS, THAW_RATE, Moment, Stage, moment, total_steps
 
 RUNS = Path(__file__).parent / "runs"
 PROMPTS: tuple[PromptKind, ...] = ("mask", "box", "click")
@@ -65,7 +75,7 @@ class Trainer:
         self.optimizer = self.make_optimizer()
         self.step = 0
         self.folder = RUNS / options.run
-        self.trunks: dict[bool, Callable[[Tensor], list[Tensor]]] = {}
+        self.frozen_parts: dict[int, Callable[[Tensor], tuple[Tensor, list[Tensor]]]] = {}
         self.resume()
 
     # set-up
@@ -87,6 +97,12 @@ class Trainer:
             state = checkpoint.load(last)
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.average.steps = state["step"], state["average_steps"]
+        elif self.options.start and self.options.start.suffix == ".safetensors":
+            self.model.load_state_dict(checkpoint.exported_weights(self.options.start), strict=False)
+            self.measure_levels()
+            self.model.load_state_dict(self.norm.unfold(self.model.state_dict()))
+            self.average = checkpoint.Average(self.model, self.options.average)
+            return
         elif self.options.start:
             state = checkpoint.load(self.options.start)
         else:
@@ -115,12 +131,12 @@ class Trainer:
             optimizer=self.optimizer.state_dict(),
         )
 
-    def trunk(self, frozen: bool) -> Callable[[Tensor], list[Tensor]]:
-        """The trunk's forward; compiled where that is wanted and no gradient goes through it."""
-        if frozen not in self.trunks:
-            trunk = self.model.image_encoder.trunk
-            self.trunks[frozen] = torch.compile(trunk, dynamic=False) if self.options.compile and frozen else trunk
-        return self.trunks[frozen]
+    def frozen_part(self, thaw: int) -> Callable[[Tensor], tuple[Tensor, list[Tensor]]]:
+        """The trunk up to the first stage that is trained; compiled where that is wanted."""
+        if thaw not in self.frozen_parts:
+            part = TrunkPart(self.model.image_encoder.trunk, 0, thaw)
+            self.frozen_parts[thaw] = torch.compile(part, dynamic=False) if self.options.compile else part
+        return self.frozen_parts[thaw]
 
     # steps
 
@@ -139,7 +155,7 @@ class Trainer:
             if self.step % self.options.save_every == 0 or self.step == last:
                 self.save()
             if self.step % self.options.check_every == 0:
-                check(self.average.module, self.trunk(True), self.norm, now.stage.size)
+                check(self.average.module, self.norm, now.stage.size)
 
     def prepare(self, now: Moment) -> None:
         set_size(self.model, now.stage.size)
@@ -155,14 +171,15 @@ class Trainer:
         stage = now.stage
         clips = [self.scene.clip(stage.frames, stage.size) for _ in range(stage.clips)]
         options = RolloutOptions(true_presence=stage.true_presence)
-        levels = self.levels(clips)
+        levels = self.levels(clips, stage.thaw)
         for backwards in (False, True):
             kind = PROMPTS[rng.choice(3, p=stage.odds)]
             if backwards:
                 flip = [bool(clip.backwards().seen_first()) for clip in clips]
                 clips = [clip.backwards() if f else clip for clip, f in zip(clips, flip, strict=True)]
-                levels = self.levels(clips) if self.thawed else [reverse(level, flip) for level in levels]
+                levels = [reverse(level, flip) for level in levels]
             log.add(kind, *self.learn(clips, levels, self.options.objects, kind, rng, options))
+            levels = [level.detach() for level in levels]
         for _ in range(stage.still_updates):
             self.image_step(stage, clips, levels, rng, log)
 
@@ -176,16 +193,16 @@ class Trainer:
         rng.shuffle(stills)
         rows = [v * stage.frames + t for v, t, _ in stills[: stage.stills]]
         chosen = [clip for _, _, clip in stills[: stage.stills]]
-        features = [level.detach().flatten(0, 1)[rows].unsqueeze(1) for level in levels]
+        features = [level.flatten(0, 1)[rows].unsqueeze(1) for level in levels]
         log.add(f"still-{kind}", *self.learn(chosen, features, 2, kind, rng, RolloutOptions(correct_first=0.4)))
 
-    @property
-    def thawed(self) -> bool:
-        return any(p.requires_grad for p in self.model.image_encoder.trunk.parameters())
-
-    def levels(self, clips: list[Clip]) -> list[Tensor]:
-        with torch.set_grad_enabled(self.thawed):
-            return trunk_features(self.trunk(not self.thawed), self.norm, stack(clips, self.options.device))
+    def levels(self, clips: list[Clip], thaw: int) -> list[Tensor]:
+        """The trunk's normalised levels (V, T, C, ., .), high to low resolution; a step's first update trains it."""
+        with torch.no_grad():
+            end, levels = in_chunks(self.frozen_part(thaw), stack(clips, self.options.device).flatten(0, 1))
+        _, rest = TrunkPart(self.model.image_encoder.trunk, thaw, len(LITE0))(end)
+        levels = self.norm([level.contiguous() for level in (*levels, *rest)])
+        return [level.unflatten(0, (len(clips), -1)) for level in levels]
 
     def learn(
         self,
@@ -221,9 +238,7 @@ def reverse(level: Tensor, flip: list[bool]) -> Tensor:
 
 
 @torch.no_grad()
-def check(
-    model: SAM2Base, trunk: Callable[[Tensor], list[Tensor]], norm: LevelNorm, size: int, batches: int = 4
-) -> None:
+def check(model: SAM2Base, norm: LevelNorm, size: int, batches: int = 4) -> None:
     """Print the IoU on held-out composites: of the prompted frame, and of the seven frames after it."""
     options = RolloutOptions(correct_first=0, correct_later=0, true_presence=0, damage=0, gap=0)
     report = []
@@ -233,7 +248,8 @@ def check(
         for _ in range(batches):
             clips = [scene.clip(8, size) for _ in range(4)]
             masks = np.stack([clip.choose(rng, 2) for clip in clips])
-            levels = trunk_features(trunk, norm, stack(clips, str(model.device)))
+            levels = norm(model.image_encoder.trunk(stack(clips, str(model.device)).flatten(0, 1)))
+            levels = [level.unflatten(0, (len(clips), -1)) for level in levels]
             rollout = Rollout(model, None, encode(model, levels), masks, rng, options)
             rollout.play(kind)
             first.append(rollout.ious[0].mean())
@@ -286,13 +302,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="a checkpoint to begin from, with a new optimizer and schedule")
+    parser.add_argument("--start", type=Path, help="a checkpoint or exported weights to begin the plan from")
+    parser.add_argument("--plan", choices=PLANS, default="first", help="the stages of training.schedule to go through")
     parser.add_argument("--no-compile", action="store_true")
     arguments = vars(parser.parse_args())
+    plan = PLANS[arguments.pop("plan")]
     options = TrainOptions(compile=not arguments.pop("no_compile"), **arguments)
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
-    Trainer(options, CPU_PLAN).run()
+    Trainer(options, plan).run()
 
 
 if __name__ == "__main__":
