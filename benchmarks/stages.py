@@ -31,7 +31,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from trackmatte.io.decode import open_clip
-from trackmatte.kernels.precision import inference
+from trackmatte.kernels.precision import half
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.model import Model, open_model
 from trackmatte.tracker.propagate import PropagateOptions, Propagator
@@ -168,7 +168,7 @@ def measure_reference(predictor: Any, job: Job) -> dict[str, float]:
             np.array(Image.open(path).convert("RGB"))
     before, cpu = faults(), time.process_time()
     start = clock.now()
-    with inference(job.device, job.dtype):
+    with torch.inference_mode(), half(job.device, job.dtype):
         state = predictor.init_state(str(job.folder))
         loading = clock.now() - start - clock.seconds["image encoder"] - clock.seconds["decode"]
         clock.seconds["preprocess"] = max(loading, 0.0)

@@ -128,6 +128,13 @@ def cli(debug: bool) -> None:
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
 @click.option(
+    "--speed",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    show_default=True,
+    help="Fast pools the memory: slightly other masks.",
+)
+@click.option(
     "--compile/--no-compile", "compile_", default=False, help="Compile the network (slow start, faster frames)."
 )
 @click.option("--start", metavar="TIME", help="Where to begin: a frame index (48) or seconds (1.6s).")
@@ -148,6 +155,7 @@ def track(
     checkpoint: str | None,
     device: str,
     precision: str,
+    speed: str,
     compile_: bool,
     start: str | None,
     end: str | None,
@@ -169,7 +177,7 @@ def track(
         ),
         span=_range(start, end),
         outputs=_requests(options),
-        model=ModelOptions(model, checkpoint, device, precision, compile_),
+        model=ModelOptions(model, checkpoint, device, precision, speed, compile_),
         options=_run_options(options),
     )
 

@@ -34,6 +34,7 @@ class ModelOptions:
     checkpoint: str | None = None
     device: str = "auto"
     precision: str = "auto"
+    speed: str = "exact"
     compile: bool = False
 
     def load(self) -> Model:
@@ -45,6 +46,7 @@ class ModelOptions:
             checkpoint=self.checkpoint,
             device=self.device,
             precision=self.precision,
+            speed=self.speed,
             compile=self.compile,
         )
 

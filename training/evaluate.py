@@ -1,13 +1,14 @@
 """Evaluate on real clips: `python -m training.evaluate --data ../shared/data/davis-dev --prompt mask`.
 
-Runs `sam2`'s own video predictor, with the settings that it uses by default, on folders NAME/{frames,masks} in DAVIS's
-form, and prints J, F and J&F with the first and the last frame left out. The clips are for evaluation only.
+Runs `sam2`'s own video predictor, with the settings that it uses by default, or trackmatte itself (`--engine`), on
+folders NAME/{frames,masks} in DAVIS's form, and prints J, F and J&F with the first and the last frame left out. The
+clips are for evaluation only.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,14 @@ from safetensors.torch import load_file
 from sam2.modeling.sam2_base import SAM2Base
 
 from trackmatte.evaluation import boundary_f, region_similarity
+from trackmatte.io.decode import open_clip
+from trackmatte.kernels.precision import resolve_dtype
+from trackmatte.tracker.model import Model
+from trackmatte.tracker.network import Network
+from trackmatte.tracker.propagate import PropagateOptions, Propagator
+from trackmatte.tracker.registry import find_spec
+from trackmatte.tracker.twins import NetworkOptions
+from trackmatte.types import Box, Mask, Point, Prompt
 from training import checkpoint
 from training.network import build, set_size
 from training.prompts import PromptKind, centre
@@ -51,9 +60,12 @@ class Score:
         return (self.j + self.f) / 2
 
 
-def predictor(weights: Path, size: int | None) -> SAM2Base:
-    """`sam2`'s predictor with the weights of a checkpoint or of an exported file."""
-    model = build(**DEFAULTS)
+Track = Callable[[Path, Array, PromptKind], Iterator[Array]]  # frames, the object in the first: its mask in each
+
+
+def load(weights: Path, size: int | None, **settings: object) -> SAM2Base:
+    """The modules with the weights of a checkpoint or of an exported file."""
+    model = build(**settings)
     state = load_file(weights) if weights.suffix == ".safetensors" else checkpoint.model_weights(weights)
     model.load_state_dict({key: value.float() for key, value in state.items()}, strict=False)
     set_size(model, size or model.image_size)
@@ -65,27 +77,58 @@ def read_mask(path: Path) -> Array:
         return np.array(image) > 0
 
 
-@torch.inference_mode()
-def track(model: SAM2Base, frames: Path, truth: Array, prompt: PromptKind) -> Iterator[Array]:
-    """The mask (H, W) bool of each frame, the object given in the first."""
-    state = model.init_state(str(frames))
-    if prompt == "mask":
-        model.add_new_mask(state, 0, 1, truth)
-    elif prompt == "box":
-        ys, xs = np.nonzero(truth)
-        box = np.array([xs.min(), ys.min(), xs.max(), ys.max()], np.float32)
-        model.add_new_points_or_box(state, 0, 1, box=box)
-    else:
-        points = np.array([centre(truth)], np.float32)
-        model.add_new_points_or_box(state, 0, 1, points=points, labels=np.array([1], np.int32))
-    for _, _, logits in model.propagate_in_video(state):
-        yield (logits[0, 0] > 0).numpy()
+def box_of(mask: Array) -> tuple[float, float, float, float]:
+    ys, xs = np.nonzero(mask)
+    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
-def evaluate(model: SAM2Base, sequence: Path, prompt: PromptKind, out: Path | None) -> Score:
+def reference(model: SAM2Base) -> Track:
+    """`sam2`'s predictor."""
+
+    @torch.inference_mode()
+    def track(frames: Path, truth: Array, prompt: PromptKind) -> Iterator[Array]:
+        state = model.init_state(str(frames))
+        if prompt == "mask":
+            model.add_new_mask(state, 0, 1, truth)
+        elif prompt == "box":
+            model.add_new_points_or_box(state, 0, 1, box=np.array(box_of(truth), np.float32))
+        else:
+            points = np.array([centre(truth)], np.float32)
+            model.add_new_points_or_box(state, 0, 1, points=points, labels=np.array([1], np.int32))
+        for _, _, logits in model.propagate_in_video(state):
+            yield (logits[0, 0] > 0).numpy()
+
+    return track
+
+
+def trackmatte(model: SAM2Base, precision: str, speed: str) -> Track:
+    """trackmatte, run as `load_model` runs it with these options."""
+    device = torch.device("cpu")
+    dtype = resolve_dtype(precision, device)
+    pool = find_spec("nano").pool if speed == "fast" else 1
+    network = Network(model, NetworkOptions(dtype=dtype, careful=precision == "fp32", pool=pool))
+    engine = Model("nano", network, device, dtype)
+
+    def track(frames: Path, truth: Array, prompt: PromptKind) -> Iterator[Array]:
+        given: Prompt = {
+            "mask": lambda: Mask(truth),
+            "box": lambda: Box(*box_of(truth)),
+            "click": lambda: Point(*centre(truth)),
+        }[prompt]()
+        height, width = truth.shape
+        propagator = Propagator(engine, height=height, width=width, options=PropagateOptions(fill_hole_area=0))
+        propagator.seed([given])
+        with open_clip(frames) as clip:
+            for frame in clip:
+                yield propagator.step(frame).masks[0]
+
+    return track
+
+
+def evaluate(track: Track, sequence: Path, prompt: PromptKind, out: Path | None) -> Score:
     frames, masks = sequence / "frames", sorted((sequence / "masks").glob("*.png"))
     j, f = [], []
-    for index, mask in enumerate(track(model, frames, read_mask(masks[0]), prompt)):
+    for index, mask in enumerate(track(frames, read_mask(masks[0]), prompt)):
         truth = read_mask(masks[index])
         j.append(region_similarity(mask, truth))
         f.append(boundary_f(mask, truth))
@@ -119,17 +162,24 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="another picture size than the config's")
     parser.add_argument("--sequences", nargs="*", help="default: all with one object")
     parser.add_argument("--out", type=Path, help="a folder for overlays")
+    parser.add_argument("--engine", choices=("reference", "trackmatte"), default="reference")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="trackmatte's")
+    parser.add_argument("--speed", choices=("exact", "fast"), default="exact", help="trackmatte's")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
-    model = predictor(options.checkpoint, options.size)
+    if options.engine == "reference":
+        track = reference(load(options.checkpoint, options.size, **DEFAULTS))
+    else:
+        settings = {key: value for key, value in DEFAULTS.items() if key.startswith("sam_mask_decoder")}
+        track = trackmatte(load(options.checkpoint, options.size, **settings), options.precision, options.speed)
     folders = sorted(p for p in options.data.iterdir() if (p / "frames").is_dir() and p.name not in SEVERAL_OBJECTS)
     scores = []
     for folder in folders:
         if options.sequences and folder.name not in options.sequences:
             continue
-        scores.append(evaluate(model, folder, options.prompt, options.out))
+        scores.append(evaluate(track, folder, options.prompt, options.out))
         report(scores[-1])
     mean = Score("mean", *(float(np.mean([getattr(s, key) for s in scores])) for key in ("j", "f", "seed", "late")))
     report(mean)

@@ -10,11 +10,14 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 
 from trackmatte.errors import ModelError
-from trackmatte.kernels.precision import inference, resolve_device, resolve_dtype
+from trackmatte.kernels.precision import resolve_device, resolve_dtype
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.network import Network
 from trackmatte.tracker.registry import ModelSpec, find_spec
+from trackmatte.tracker.twins import NetworkOptions
 from trackmatte.tracker.weights import State, locate, read_state
+
+SPEEDS = ("exact", "fast")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,8 +37,8 @@ class Model:
     dtype: torch.dtype
 
     def inference(self) -> AbstractContextManager[None]:
-        """The context in which the network runs: no gradients, the model's precision."""
-        return inference(self.device, self.dtype)
+        """The context in which the network runs: no gradients."""
+        return torch.inference_mode()
 
     def __repr__(self) -> str:
         size = self.network.image_size
@@ -51,6 +54,7 @@ def load_model(
     checkpoint: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    speed: str = "exact",
     compile: bool = False,
 ) -> Model:
     """Loads a model by name.
@@ -60,12 +64,16 @@ def load_model(
         checkpoint: weights to use instead of the model's own: a `.pt` or `.safetensors` file. With the default model,
             the file's own shapes say which network it belongs to.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        precision: `auto`, `fp32`, `bf16` or `fp16`; auto is fp32 on a CPU and a half format elsewhere.
+        precision: `fp32` rounds as the reference does; `bf16` or `fp16` compute in a half format; `auto` is, on a CPU,
+            float32 in the order that is fastest here, and a half format elsewhere.
+        speed: `exact`, or `fast`: memory keeps means of neighbouring tokens, which gives slightly other masks.
         compile: compile the image encoder: a slow start, then faster frames.
 
     Raises:
-        ModelError: the model, device or precision is unknown or not here, or the weights are missing or wrong.
+        ModelError: the model, device, precision or speed is unknown or not here, or the weights are missing or wrong.
     """
+    if speed not in SPEEDS:
+        raise ModelError(f"unknown speed {speed!r}; choose exact or fast")
     spec = find_spec(name)
     place = resolve_device(device)
     dtype = resolve_dtype(precision, place)
@@ -73,7 +81,16 @@ def load_model(
     if checkpoint is not None and name == "nano" and (known := recognise(state)):
         spec = find_spec(known)
     source = f"checkpoint {checkpoint}" if checkpoint is not None else f"the weights of {name}"
-    return open_model(spec, state, source=source, device=place, dtype=dtype, compile=compile)
+    return open_model(
+        spec,
+        state,
+        source=source,
+        device=place,
+        dtype=dtype,
+        careful=precision != "auto",
+        speed=speed,
+        compile=compile,
+    )
 
 
 def open_model(
@@ -83,6 +100,8 @@ def open_model(
     source: str,
     device: torch.device,
     dtype: torch.dtype,
+    careful: bool = True,
+    speed: str = "exact",
     compile: bool = False,
 ) -> Model:
     """Builds the network that `spec` describes and gives it weights.
@@ -91,14 +110,22 @@ def open_model(
         spec: the model.
         state: names and tensors, all of them and no others.
         source: what to call the weights in an error.
+        careful: in float32, round as the reference does.
+        speed: `exact` or `fast`.
+        compile: see `load_model`.
 
     Raises:
         ModelError: the weights are of another network.
     """
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
-    exact = device.type == "cpu" and dtype == torch.float32
-    return Model(spec.name, Network(modules.to(device), exact=exact, compile=compile), device, dtype)
+    options = NetworkOptions(
+        dtype=dtype,
+        careful=careful and dtype == torch.float32,
+        pool=spec.pool if speed == "fast" else 1,
+        compile=compile,
+    )
+    return Model(spec.name, Network(modules.to(device), options), device, dtype)
 
 
 def _load(modules: SAM2Base, state: State, name: str, source: str) -> None:

@@ -15,14 +15,10 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
-from torch import nn
 
-from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.convolution import LeanConvolution, absorb_padding
-from trackmatte.kernels.positions import StoredPosition
-from trackmatte.kernels.rounding import OneByOne, Planar
+from trackmatte.kernels.precision import half
 from trackmatte.tracker.memory import Memories, MemorySize
-from trackmatte.tracker.trunk import ConvNorm
+from trackmatte.tracker.twins import NetworkOptions, compile_encoder, use_twins
 
 NO_OBJECT = -1024.0  # logit of every pixel of an absent object
 _MASK_SCALE, _MASK_BIAS = 20.0, -10.0  # from a given mask's 0 and 1 to logits
@@ -35,7 +31,7 @@ class ImageFeatures:
 
     Attributes:
         top: (1, C, h, w).
-        position: (h * w, 1, C) the position encoding of `top`, token first.
+        position: (1, h * w, C) the position encoding of `top`.
         fine: (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w), as the mask decoder takes them.
     """
 
@@ -90,27 +86,30 @@ class Decoded:
 class Network:
     """Five verbs: `encode_image`, `attend_memory`, `decode_masks`, `adopt_masks`, `encode_memory`."""
 
-    def __init__(self, modules: SAM2Base, *, exact: bool = False, compile: bool = False) -> None:
-        """Takes over modules that hold their weights already, and replaces hot ones by their exact twins.
+    def __init__(self, modules: SAM2Base, options: NetworkOptions) -> None:
+        """Takes over modules that hold their weights already, and replaces hot ones by their twins.
 
         Args:
             modules: on their device, in eval mode; changed in place.
-            exact: for float32 on a CPU: a batch of objects rounds as each object alone does, and as the reference does.
-            compile: compiles the image encoder.
+            options: how to run them.
         """
         self._modules = modules
         self.image_size: int = modules.image_size
         self.device: torch.device = modules.device
         self.parameters = sum(parameter.numel() for parameter in modules.parameters())
-        self._use_twins(exact, compile)
         side = self.image_size // modules.backbone_stride
+        self._pool, self._dtype = options.pool, options.dtype
+        self._layout = torch.contiguous_format if options.careful else torch.channels_last
         with torch.inference_mode():
             self._dense_position = modules.sam_prompt_encoder.get_dense_pe()
             self._map_position = self._full_map_position(side)
+        use_twins(modules, options)
+        if options.compile:
+            compile_encoder(modules)
         self.memory_size = MemorySize(
             maps=modules.num_maskmem,
             pointers=modules.max_obj_ptrs_in_encoder,
-            tokens=side * side,
+            tokens=(side // options.pool) ** 2,
             map_width=modules.mem_dim,
             pointer_width=modules.hidden_dim,
         )
@@ -121,13 +120,14 @@ class Network:
         Args:
             pixels: (1, 3, S, S) float32, normalized.
         """
-        encoded = self._modules.image_encoder(pixels)
-        decoder = self._modules.sam_mask_decoder
-        finest, fine, top = encoded["backbone_fpn"][-3:]
+        modules = self._modules
+        with half(self.device, self._dtype):
+            encoded = modules.image_encoder(pixels.contiguous(memory_format=self._layout))
+        finest, fine, top = (level.float() for level in encoded["backbone_fpn"][-3:])
         return ImageFeatures(
             top=top,
-            position=encoded["vision_pos_enc"][-1].flatten(2).permute(2, 0, 1),
-            fine=(decoder.conv_s0(finest), decoder.conv_s1(fine)),
+            position=encoded["vision_pos_enc"][-1].float().flatten(2).mT,
+            fine=(modules.sam_mask_decoder.conv_s0(finest), modules.sam_mask_decoder.conv_s1(fine)),
         )
 
     def attend_memory(self, image: ImageFeatures, memories: Memories | None) -> torch.Tensor:
@@ -144,19 +144,17 @@ class Network:
         if memories is None:
             alone: torch.Tensor = image.top + modules.no_mem_embed.view(1, -1, 1, 1)
             return alone
-        objects = memories.maps.shape[0]
-        tokens = image.top.flatten(2).permute(2, 0, 1).expand(-1, objects, -1)
         pointers, pointer_position = self._pointer_tokens(memories)
-        position = self._map_position[self._map_position.shape[0] - memories.maps.shape[1] + 1 :]
-        position = torch.cat([self._map_position[:1], position]).flatten(0, 1)[None].expand(objects, -1, -1)
+        latest = self._map_position[self._map_position.shape[0] - memories.maps.shape[1] + 1 :]
         attended: torch.Tensor = modules.memory_attention(
-            curr=tokens,
-            curr_pos=image.position.expand(-1, objects, -1),
-            memory=torch.cat([memories.maps.flatten(1, 2).to(pointers.dtype), pointers], dim=1).transpose(0, 1),
-            memory_pos=torch.cat([position, pointer_position], dim=1).transpose(0, 1),
-            num_obj_ptr_tokens=pointers.shape[1],
+            image.top.flatten(2).mT,
+            image.position,
+            memories.maps,
+            torch.cat([self._map_position[:1], latest]),
+            pointers,
+            pointer_position,
         )
-        return attended.permute(1, 2, 0).reshape(objects, -1, *image.top.shape[-2:])
+        return attended.mT.reshape(len(attended), -1, *image.top.shape[-2:])
 
     def decode_masks(
         self,
@@ -215,7 +213,7 @@ class Network:
             prompted: (O,) bool; the mask of a prompted frame is remembered as a hard 0 and 1.
 
         Returns:
-            (O, h * w, C_map) bfloat16.
+            (O, T, C_map) bfloat16, T = h * w, or fewer where memory is pooled.
         """
         modules = self._modules
         logits = _enlarged(decoded.logits.float(), self.image_size)
@@ -227,7 +225,7 @@ class Network:
         if modules.no_obj_embed_spatial is not None:
             absent = (decoded.scores <= 0).to(torch.float32)
             maps = maps + absent[..., None, None] * modules.no_obj_embed_spatial[..., None, None]
-        return maps.flatten(2).transpose(1, 2).to(torch.bfloat16)
+        return self._pooled(maps).flatten(2).mT.to(torch.bfloat16)
 
     def _decode(
         self,
@@ -294,24 +292,16 @@ class Network:
         return torch.as_tensor(modules.obj_ptr_tpos_proj(when))
 
     def _full_map_position(self, side: int) -> torch.Tensor:
-        """(maps, h * w, C_map): where and when each token of a full memory was, the conditioning frame's map first."""
+        """(maps, T, C_map): where and when each token of a full memory was, the conditioning frame's map first."""
         modules = self._modules
         example = torch.zeros(1, modules.mem_dim, side, side, device=self.device)
-        where: torch.Tensor = modules.memory_encoder.position_encoding(example)[0].flatten(1).T
+        where: torch.Tensor = self._pooled(modules.memory_encoder.position_encoding(example))[0].flatten(1).T
         when: torch.Tensor = modules.maskmem_tpos_enc.flatten(1)[:, None]
         return where + when.flip(0)
 
-    def _use_twins(self, exact: bool, compile: bool) -> None:
-        modules = self._modules
-        for owner in (modules.image_encoder.neck, modules.memory_encoder):
-            owner.position_encoding = StoredPosition(owner.position_encoding)
-        _make_lean(modules.image_encoder.trunk)
-        if exact:
-            _round_as_alone(modules)
-        if compile:
-            example = torch.zeros(1, 3, self.image_size, self.image_size, device=self.device)
-            with torch.inference_mode():
-                modules.image_encoder = compiled(modules.image_encoder, example)
+    def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) to the means of cells, (B, C, h / pool, w / pool)."""
+        return F.avg_pool2d(maps, self._pool) if self._pool > 1 else maps
 
 
 def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
@@ -324,26 +314,3 @@ def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
     threes = F.pad(logits, (0, 0, 0, 0, 0, 0, 0, -objects % 3)).reshape(-1, 3, *logits.shape[2:])
     large = F.interpolate(threes, size=(size, size), mode="bilinear", align_corners=False)
     return large.flatten(0, 1)[:objects, None]
-
-
-def _round_as_alone(modules: SAM2Base) -> None:
-    """Puts twins in the places of the modules whose rounding depends on the batch."""
-    decoder = modules.sam_mask_decoder
-    for layer in decoder.transformer.layers:
-        layer.mlp = OneByOne(layer.mlp)
-    for i, hypernetwork in enumerate(decoder.output_hypernetworks_mlps):
-        decoder.output_hypernetworks_mlps[i] = OneByOne(hypernetwork)
-    decoder.output_upscaling[0] = Planar(decoder.output_upscaling[0])
-    decoder.iou_prediction_head = OneByOne(decoder.iou_prediction_head)
-    decoder.pred_obj_score_head = OneByOne(decoder.pred_obj_score_head)
-    modules.obj_ptr_proj = OneByOne(modules.obj_ptr_proj)
-
-
-def _make_lean(module: nn.Module) -> None:
-    """Puts twins in the places of nano's convolutions; a Hiera has none of them."""
-    for name, child in list(module.named_children()):
-        if isinstance(child, ConvNorm):
-            convolution = absorb_padding(child.conv, child.pad) if child.pad else child.conv
-            setattr(module, name, LeanConvolution(convolution, child.norm, clamp=not child.linear))
-        else:
-            _make_lean(child)

@@ -27,6 +27,7 @@ class ModelSpec:
         weights: a file of the package, or a file on the hub.
         parameters: number of weights, in millions.
         megabytes: size of the file of weights.
+        pool: in fast mode memory keeps the means of cells of pool * pool tokens.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelSpec:
     weights: Path | HubFile
     parameters: float
     megabytes: float
+    pool: int = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,14 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from sam2.utils.misc import load_video_frames
 from torch import nn
 
+from tests.unit.kernels.tolerances import TOLERANCE, distance
 from trackmatte.errors import ModelError
-from trackmatte.kernels import precision
+from trackmatte.kernels import convolution, precision
 from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.convolution import LeanConvolution, absorb_padding
+from trackmatte.kernels.convolution import FusedConvolution, LeanConvolution, absorb_padding, join_pointwise
 from trackmatte.kernels.pixels import Normalizer, resize_square
 from trackmatte.kernels.positions import StoredPosition
-from trackmatte.kernels.precision import inference, resolve_device, resolve_dtype
+from trackmatte.kernels.precision import half, resolve_device, resolve_dtype
 from trackmatte.kernels.rounding import OneByOne
 
 CPU = torch.device("cpu")
@@ -62,12 +63,7 @@ def test_stored_positions_are_the_eager_ones(dtype, height, width):
 @pytest.mark.parametrize("groups", [1, 6])
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (8, 20), (13, 9)])
 def test_lean_convolutions_give_what_the_plain_steps_give(kernel, pad, clamp, groups, height, width):
-    torch.manual_seed(0)
-    plain = nn.Conv2d(6, 12, kernel, 2, 0 if pad else 1, groups=groups, bias=False)
-    norm = nn.BatchNorm2d(12, eps=1e-3).eval()
-    for values in (norm.running_mean, norm.weight, norm.bias):
-        nn.init.normal_(values, std=2)
-    nn.init.uniform_(norm.running_var, 0.5, 2)
+    plain, norm = convolution_and_norm(kernel, groups, padding=0 if pad else 1)
     x = torch.randn(2, 6, height, width)
     lean = LeanConvolution(absorb_padding(plain, pad) if pad else plain, norm, clamp=clamp)
     with torch.inference_mode():
@@ -79,6 +75,57 @@ def test_lean_convolutions_give_what_the_plain_steps_give(kernel, pad, clamp, gr
     assert (found - expected).abs().max() < 1e-5
     assert expected.std() > 0.5
     assert torch.equal(x, before), "the input is another module's, too"
+
+
+def convolution_and_norm(kernel, groups, *, padding=0):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 12, kernel, 2, padding, groups=groups, bias=False)
+    norm = nn.BatchNorm2d(12, eps=1e-3).eval()
+    for values in (norm.running_mean, norm.weight, norm.bias):
+        nn.init.normal_(values, std=2)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    return plain, norm
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize(("kernel", "pad"), [(3, (0, 1, 0, 1)), (5, (1, 2, 1, 2)), (3, None)])
+@pytest.mark.parametrize("clamp", [True, False])
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (13, 9)])
+def test_fused_convolutions_give_what_the_plain_steps_give(
+    monkeypatch, packed, kernel, pad, clamp, groups, height, width
+):
+    if not packed:
+        monkeypatch.setattr(convolution, "_pack", lambda plain, x: None)
+    plain, norm = convolution_and_norm(kernel, groups, padding=0 if pad else 1)
+    fused = FusedConvolution(absorb_padding(plain, pad) if pad else plain, norm, clamp=clamp)
+    with torch.inference_mode():
+        for size in ((height, width), (height + 4, width + 1)):
+            x = torch.randn(2, 6, *size)
+            before = x.clone()
+            expected = norm(plain(F.pad(x, pad) if pad else x))
+            expected = F.relu6(expected) if clamp else expected
+            assert distance(fused(x), expected) < TOLERANCE[torch.float32]
+            assert torch.equal(x, before), "the input is another module's, too"
+
+
+def test_a_convolution_that_cannot_be_packed_runs_eagerly_and_says_so(caplog, monkeypatch):
+    plain, norm = convolution_and_norm(3, 1)
+    fused, x = FusedConvolution(plain, norm, clamp=True), torch.randn(1, 6, 9, 9)
+    monkeypatch.delattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+    with caplog.at_level(logging.WARNING), torch.inference_mode():
+        assert distance(fused(x), F.relu6(norm(plain(x)))) < TOLERANCE[torch.float32]
+        fused(x)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("convolutions are not packed, running eagerly: ")
+
+
+@torch.inference_mode()
+def test_two_pointwise_convolutions_are_one():
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(5, 32, 1), nn.Conv2d(32, 7, 1)
+    x = torch.randn(2, 5, 3, 9)
+    assert distance(join_pointwise(first, second)(x), second(first(x))) < TOLERANCE[torch.float32]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
@@ -134,13 +181,11 @@ def test_unknown_precision():
         resolve_dtype("int8", CPU)
 
 
-def test_inference_computes_in_the_format_asked_for():
+def test_half_computes_in_the_format_asked_for():
     layer = nn.Linear(4, 4)
     for dtype in (torch.float32, torch.bfloat16):
-        with inference(CPU, dtype):
-            out = layer(torch.ones(1, 4))
-        assert out.dtype == dtype
-        assert out.is_inference()
+        with half(CPU, dtype):
+            assert layer(torch.ones(1, 4)).dtype == dtype
 
 
 def test_what_does_not_compile_runs_eagerly_and_says_so(caplog, monkeypatch):

@@ -1,0 +1,11 @@
+"""How far a kernel may be from its eager twin, by format: a share of the largest magnitude of the twin's result."""
+
+import torch
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
+
+
+def distance(found, expected):
+    """The largest difference, as a share of the largest magnitude."""
+    assert found.shape == expected.shape
+    return ((found.float() - expected.float()).abs().max() / expected.float().abs().max()).item()

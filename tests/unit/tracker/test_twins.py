@@ -1,0 +1,127 @@
+"""The network's twins beside the modules of `sam2` that they stand in for, and whole runs in every mode."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from tests.parity.reference import moving_clip, random_state, small_spec
+from tests.unit.kernels.tolerances import TOLERANCE, distance
+from trackmatte.io.decode import open_clip
+from trackmatte.tracker.architecture import build, read_config
+from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
+from trackmatte.tracker.model import load_model, open_model
+from trackmatte.tracker.propagate import Propagator
+from trackmatte.tracker.twins import SteadyHiera
+from trackmatte.types import Box, Point
+
+CPU = torch.device("cpu")
+BUNNY = "samples/bunny.mp4"
+
+
+@pytest.fixture(scope="module")
+def modules():
+    spec = small_spec("21")
+    modules = build(read_config(spec.config))
+    modules.load_state_dict(random_state(spec))
+    return modules
+
+
+def remembered(modules, *, objects, maps, side, cell=1):
+    """Arguments of a memory attention, of random numbers; `cell`: neighbours that are alike."""
+    torch.manual_seed(0)
+    width, narrow = modules.hidden_dim, modules.mem_dim
+    smooth = torch.randn(objects * maps, narrow, side // cell, side // cell)
+    smooth = smooth.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3)
+    return (
+        torch.randn(1, side * side, width),
+        torch.randn(1, side * side, width),
+        smooth.flatten(2).mT.unflatten(0, (objects, maps)),
+        torch.randn(maps, 1, narrow).expand(-1, side * side, -1),
+        torch.randn(objects, 6, narrow),
+        torch.randn(objects, 6, narrow),
+    )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("objects", "maps", "side"), [(1, 7, 8), (3, 2, 5), (2, 7, 33)])
+def test_memory_attention_gives_what_that_of_sam2_gives(modules, dtype, objects, maps, side):
+    inputs = remembered(modules, objects=objects, maps=maps, side=side)
+    expected = EagerMemoryAttention(modules.memory_attention)(*inputs)
+    found = MemoryAttention(modules.memory_attention, side, dtype=dtype)(*inputs)
+    assert found.dtype == torch.float32
+    assert distance(found, expected) < 5 * TOLERANCE[dtype]
+    assert expected.std() > 0.1
+
+
+@torch.inference_mode()
+def test_pooled_memory_is_near_where_neighbours_are_alike(modules):
+    inputs = remembered(modules, objects=2, maps=3, side=8, cell=2)
+    pooled = list(inputs)
+    pooled[2] = inputs[2].unflatten(2, (8, 8))[:, :, ::2, ::2].flatten(2, 3)
+    pooled[3] = inputs[3][:, ::4]
+    every = MemoryAttention(modules.memory_attention, 8, dtype=torch.float32)(*inputs)
+    means = MemoryAttention(modules.memory_attention, 8, pool=2, dtype=torch.float32)(*pooled)
+    assert 0 < distance(means, every) < 0.05
+    uncounted = MemoryAttention(modules.memory_attention, 8, pool=2, dtype=torch.float32)
+    uncounted._count = 1.0
+    assert distance(uncounted(*pooled), every) > 2 * distance(means, every)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_hiera_gives_what_that_of_sam2_gives(modules, dtype):
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, modules.image_size, modules.image_size)
+    eager = modules.image_encoder.trunk
+    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, dtype)
+    for found, expected in zip(twin(x), eager(x), strict=True):
+        assert distance(found, expected) < 5 * TOLERANCE[dtype]
+
+
+MODES = {
+    "float32 in another order": {"dtype": torch.float32, "careful": False},
+    "bfloat16": {"dtype": torch.bfloat16},
+    "fast": {"dtype": torch.float32, "careful": False, "speed": "fast"},
+    "fast and careful": {"dtype": torch.float32, "speed": "fast"},
+    "fast in bfloat16": {"dtype": torch.bfloat16, "speed": "fast"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("version", ["21", "20"])
+def test_every_mode_tracks_objects_that_join_and_are_corrected(tmp_path, version, mode):
+    spec = small_spec(version)
+    model = open_model(spec, random_state(spec), source="test", device=CPU, **MODES[mode])
+    tracker = Propagator(model, height=120, width=160, names=("a", "b"))
+    prompts = {0: [Point(30, 45, name="a")], 4: [Box(90, 60, 130, 95, name="b")], 9: [Point(60, 50, name="a")]}
+    for frame in moving_clip(tmp_path / "frames", frames=12).frames:
+        tracker.seed(prompts.get(frame.index, []))
+        result = tracker.step(frame)
+        assert np.isfinite(result.scores).all()
+    assert result.seeded.all()
+
+
+def bunny_masks(frames=16, **options):
+    """The rabbit, followed by the embedded model: (frames, H, W) bool."""
+    model = load_model(device="cpu", **options)
+    with open_clip(BUNNY) as clip:
+        tracker = Propagator(model, height=clip.info.height, width=clip.info.width)
+        tracker.seed([Point(370, 420)])
+        return np.stack([tracker.step(frame).masks[0] for frame, _ in zip(clip, range(frames), strict=False)])
+
+
+@pytest.fixture(scope="module")
+def careful_masks():
+    return bunny_masks(precision="fp32")
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}], ids=str)
+def test_exact_masks_of_a_real_clip_agree_with_those_of_careful_float32(careful_masks, options):
+    masks = bunny_masks(**options)
+    both = (masks & careful_masks).sum(axis=(1, 2))
+    either = (masks | careful_masks).sum(axis=(1, 2))
+    assert either.min() > 1000
+    assert (both / either).min() >= 0.99
