@@ -88,6 +88,7 @@ class PictureEncoder:
 
     def _add_stream(self, container: OutputContainer, clip: ClipInfo) -> VideoStream:
         spec, tags = self._spec, self._tags
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone: SVT-AV1 tells its settings on stderr otherwise
         rate = (clip.rate or Fraction(25)).limit_denominator(100_000)
         stream: VideoStream = container.add_stream(spec.codec, rate=rate, options=dict(spec.options))  # type: ignore[assignment]
         context: Any = stream.codec_context

@@ -6,6 +6,7 @@ import logging
 import pickle
 import socket
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,10 +37,10 @@ def read_state(path: Path) -> State:
     try:
         start = _first_bytes(path)
         if path.suffix == ".safetensors" or start[8:9] == b"{":
-            return load_file(path)
+            return _finite(load_file(path), path)
         if not start.startswith(_TORCH_STARTS):
             raise ModelError(f"{path} is no file of weights; give a torch checkpoint (.pt) or a .safetensors file")
-        return _read_torch(path)
+        return _finite(_read_torch(path), path)
     except SafetensorError as exc:
         raise ModelError(f"{path} is damaged or no safetensors file ({_line(exc)}); get the weights again") from exc
     except pickle.UnpicklingError as exc:
@@ -132,11 +133,20 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _read_torch(path: Path) -> State:
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what matters is in the error
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path} holds no weights: a mapping from names to tensors was expected")
     return dict(state)
+
+
+def _finite(state: State, path: Path) -> State:
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelError(f"{path} is damaged: {name} holds values that are not finite; get the weights again")
+    return state
 
 
 def _line(exc: Exception) -> str:

@@ -156,13 +156,14 @@ def test_colours_and_their_tags_are_kept(tmp_path: Path, suffix: str, codec: str
 )
 @pytest.mark.parametrize("value_range", ["tv", "pc"])
 def test_deep_pictures_stay_deep(
-    tmp_path: Path, suffix: str, codecs: tuple[str, ...], tag: str, value_range: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str, codecs: tuple[str, ...], tag: str, value_range: str
 ) -> None:
     color = ColorTags("bt2020", "arib-std-b67", "bt2020nc", value_range)
     ramp = np.linspace(0, 65535, 256).astype(np.uint16)  # 256 grey columns, white at the right
     image = np.repeat(np.repeat(ramp[None, :, None], 128, axis=0), 3, axis=2)
     pictures = [replace(frame, image=image) for frame in frames(4, size=(256, 128), deep=True)]
     write(tmp_path / f"out{suffix}", pictures, clip=clip_info(size=(256, 128), color=color, bit_depth=10))
+    assert capfd.readouterr() == ("", "")  # encoders keep quiet
     back = Written(tmp_path / f"out{suffix}", keep=False)
     assert any(codec in back.codec or back.codec == "libdav1d" for codec in codecs)
     assert back.color == color

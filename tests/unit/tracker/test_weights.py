@@ -88,6 +88,20 @@ def test_a_hostile_torch_archive_runs_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "hacked").exists()
 
 
+def test_a_hostile_pickle_of_another_protocol_brings_no_warning(tmp_path, recwarn):
+    path = write(tmp_path / "hostile.pt", pickle.dumps(Hostile(), protocol=4))
+    with pytest.raises(ModelError, match="not loaded"):
+        read_state(path)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    save_file({"a": torch.ones(3), "b": torch.tensor([1.0, value])}, tmp_path / "w.safetensors")
+    with pytest.raises(ModelError, match="damaged: b holds values that are not finite"):
+        read_state(tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("content", [[1, 2], {"model": [1]}, {"model": {"a": "b"}}, torch.ones(2)])
 def test_a_file_of_something_else_holds_no_weights(tmp_path, content):
     torch.save(content, tmp_path / "other.pt")
