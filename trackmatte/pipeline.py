@@ -1,13 +1,13 @@
 """The way of a frame: read, track, render, write.
 
 Reading runs ahead in a thread and every output renders and encodes in a thread of its own; the network runs on the
-calling thread. Bounded queues join them, so that memory does not grow with the clip, and an error or an interrupt
-anywhere ends all of them and reaches the caller.
+calling thread, the image encoder of a small one ahead of it in another. Bounded queues join them, so that memory does
+not grow with the clip, and an error or an interrupt anywhere ends all of them and reaches the caller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,6 +22,8 @@ from trackmatte.types import WHOLE, ClipInfo, Frame, ObjectMasks, Prompt, Range
 
 if TYPE_CHECKING:
     from trackmatte.tracker.model import Model
+    from trackmatte.tracker.network import ImageFeatures
+    from trackmatte.tracker.propagate import Propagator
 
 Tracked = tuple[Frame, ObjectMasks]
 
@@ -55,17 +57,34 @@ def track_frames(
     Raises:
         PromptError: a prompt can't be used. InputError: the clip can't be read to its end.
     """
+    from trackmatte.kernels.threads import halved
     from trackmatte.tracker.propagate import Propagator
 
     check_prompts(prompts, clip.info, span)
     schedule = Schedule(prompts)
     propagator = Propagator(model, height=clip.info.height, width=clip.info.width, names=object_names(prompts))
-    with prefetch(cut(clip, span)) as frames:
-        for frame in frames:
-            if due := schedule.due(frame):
+    with ExitStack() as stack:
+        frames = stack.enter_context(prefetch(cut(clip, span)))
+        seen = _look(frames, schedule, propagator)
+        if model.looks_ahead:
+            stack.enter_context(halved())
+            seen = stack.enter_context(prefetch(seen, depth=1))
+        for frame, due, image in seen:
+            if due:
                 propagator.seed(due)
-            yield frame, propagator.step(frame)
+            yield frame, propagator.step(frame, image)
     schedule.finish()
+
+
+def _look(
+    frames: Iterable[Frame], schedule: Schedule, propagator: Propagator
+) -> Iterator[tuple[Frame, list[Prompt], ImageFeatures | None]]:
+    """Each frame with the prompts that fall on it and, from the first of them on, what the network sees in it."""
+    begun = False
+    for frame in frames:
+        due = schedule.due(frame)
+        begun = begun or bool(due)
+        yield frame, due, propagator.prepare(frame) if begun else None
 
 
 def track(

@@ -24,7 +24,7 @@ ROOMS = {
     "summary": LEAVES,
     "seeds": LEAVES | {"io"},
     "outputs": LEAVES | {"io", "render"},
-    "pipeline": LEAVES | {"io", "render", "tracker", "outputs", "schedule"},
+    "pipeline": LEAVES | {"io", "render", "tracker", "kernels", "outputs", "schedule"},
     "reporting": LEAVES | {"summary", "evaluation", "tracker"},
     "runs": LEAVES | {"io", "tracker", "outputs", "pipeline", "reporting", "schedule", "summary"},
     "cli": LEAVES | {"io", "tracker", "evaluation", "outputs", "reporting", "runs", "seeds", "schedule"},

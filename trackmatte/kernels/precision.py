@@ -1,9 +1,8 @@
 """Which number format the network computes in, and the context that makes it so.
 
-A half format is for the image encoder and memory attention, which take nearly all of the time. The mask decoder and the
-memory encoder stay in float32: they choose between masks, and a choice tipped by rounding is another mask (`nano` in
-bfloat16 falls to an IoU of 0.85 with its masks in float32 where all is half, and keeps 0.99 so). Memory is kept in
-bfloat16 whatever the format.
+A half format is for a Hiera and for memory attention, which take nearly all of the time. The rest stays in float32: it
+chooses between masks, and a choice tipped by rounding is another mask (`nano` in bfloat16 falls to an IoU of 0.85 with
+its masks in float32 where all is half, and keeps 0.99 so). Memory is kept in bfloat16 whatever the format.
 """
 
 from __future__ import annotations

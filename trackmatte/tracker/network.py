@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
-from trackmatte.kernels.precision import half
 from trackmatte.tracker.memory import Memories, MemorySize
 from trackmatte.tracker.twins import NetworkOptions, compile_encoder, use_twins
 
@@ -98,7 +97,8 @@ class Network:
         self.device: torch.device = modules.device
         self.parameters = sum(parameter.numel() for parameter in modules.parameters())
         side = self.image_size // modules.backbone_stride
-        self._pool, self._dtype = options.pool, options.dtype
+        self._enlarge = _enlarged_in_threes if options.careful else _enlarged
+        self._pool = options.pool
         self._layout = torch.contiguous_format if options.careful else torch.channels_last
         with torch.inference_mode():
             self._dense_position = modules.sam_prompt_encoder.get_dense_pe()
@@ -121,12 +121,11 @@ class Network:
             pixels: (1, 3, S, S) float32, normalized.
         """
         modules = self._modules
-        with half(self.device, self._dtype):
-            encoded = modules.image_encoder(pixels.contiguous(memory_format=self._layout))
-        finest, fine, top = (level.float() for level in encoded["backbone_fpn"][-3:])
+        encoded = modules.image_encoder(pixels.contiguous(memory_format=self._layout))
+        finest, fine, top = encoded["backbone_fpn"][-3:]
         return ImageFeatures(
             top=top,
-            position=encoded["vision_pos_enc"][-1].float().flatten(2).mT,
+            position=encoded["vision_pos_enc"][-1].flatten(2).mT,
             fine=(modules.sam_mask_decoder.conv_s0(finest), modules.sam_mask_decoder.conv_s1(fine)),
         )
 
@@ -216,7 +215,7 @@ class Network:
             (O, T, C_map) bfloat16, T = h * w, or fewer where memory is pooled.
         """
         modules = self._modules
-        logits = _enlarged(decoded.logits.float(), self.image_size)
+        logits = self._enlarge(decoded.logits.float(), self.image_size)
         masks = torch.sigmoid(logits)
         for i in prompted.nonzero().flatten().tolist():
             masks[i] = logits[i] > 0
@@ -305,12 +304,16 @@ class Network:
 
 
 def _enlarged(logits: torch.Tensor, size: int) -> torch.Tensor:
-    """(O, 1, h, w) to (O, 1, size, size), bilinear, rounded as the reference rounds it.
+    """(O, 1, h, w) to (O, 1, size, size), bilinear."""
+    return F.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def _enlarged_in_threes(logits: torch.Tensor, size: int) -> torch.Tensor:
+    """The same, rounded as the reference rounds it.
 
     The reference enlarges the three masks that compete for an object together, and torch's kernel for three channels
     rounds otherwise than that for one. The difference would tip values that memory then rounds to bfloat16.
     """
     objects = len(logits)
     threes = F.pad(logits, (0, 0, 0, 0, 0, 0, 0, -objects % 3)).reshape(-1, 3, *logits.shape[2:])
-    large = F.interpolate(threes, size=(size, size), mode="bilinear", align_corners=False)
-    return large.flatten(0, 1)[:objects, None]
+    return _enlarged(threes, size).flatten(0, 1)[:objects, None]

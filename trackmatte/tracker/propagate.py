@@ -23,7 +23,7 @@ from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
 from trackmatte.tracker.objects import ObjectTable
 from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes
 from trackmatte.tracker.prompts import ObjectPrompt, gather
-from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt, UInt8Array
+from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,27 +120,25 @@ class Propagator:
             entry.row = None
         self._due = [prompt for prompt in self._due if prompt.name != name]
 
-    def prepare(self, frame: Frame) -> UInt8Array:
-        """The network's square of a frame, for `step`; may be called ahead and on another thread.
+    def prepare(self, frame: Frame) -> ImageFeatures:
+        """What the network sees in a frame, whatever the objects; may be called ahead and on another thread."""
+        square = resize_square(frame.image8, self._network.image_size)
+        with self._model.inference():
+            return self._network.encode_image(self._normalize(square))
 
-        Returns:
-            (S, S, 3) RGB in 0..255.
-        """
-        return resize_square(frame.image8, self._network.image_size)
-
-    def step(self, frame: Frame, square: UInt8Array | None = None) -> ObjectMasks:
+    def step(self, frame: Frame, image: ImageFeatures | None = None) -> ObjectMasks:
         """Follows the objects into the next frame.
 
         Args:
             frame: of the clip's size.
-            square: of this frame, from `prepare`, where it was made ahead.
+            image: from `prepare`, of this frame, where it was made ahead.
 
         Returns:
             The masks of all objects, at the frame's place in time.
         """
-        return self.masks(frame, self.advance(frame, square))
+        return self.masks(frame, self.advance(frame, image))
 
-    def advance(self, frame: Frame, square: UInt8Array | None = None) -> Prediction:
+    def advance(self, frame: Frame, image: ImageFeatures | None = None) -> Prediction:
         """The network's part of `step`.
 
         Raises:
@@ -152,8 +150,7 @@ class Propagator:
         with self._model.inference():
             if not prompts and not self._objects.tracked():
                 return self._nothing()
-            pixels = self._normalize(self.prepare(frame) if square is None else square)
-            image = self._network.encode_image(pixels)
+            image = image or self.prepare(frame)
             prediction = self._predict(image, prompts)
             self._remember(image, prediction, prompts)
         self._step += 1

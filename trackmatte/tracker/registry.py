@@ -27,7 +27,8 @@ class ModelSpec:
         weights: a file of the package, or a file on the hub.
         parameters: number of weights, in millions.
         megabytes: size of the file of weights.
-        pool: in fast mode memory keeps the means of cells of pool * pool tokens.
+        pool: in fast mode memory keeps the means of cells of pool * pool tokens. 1 for `nano`, whose maps are small:
+            with 2 its J&F on real clips falls from 64.6 to 57.8.
     """
 
     name: str
@@ -71,7 +72,7 @@ _SIZES = (  # name on the hub, in file names, in config names, millions of param
     ("large", "large", "l", 224.4, 898.1),
 )
 _HOME = _package("trackmatte.tracker", ".")
-_NANO = ModelSpec("nano", _HOME / "configs/nano.yaml", _HOME / "data/nano.safetensors", 5.7, 23.0)
+_NANO = ModelSpec("nano", _HOME / "configs/nano.yaml", _HOME / "data/nano.safetensors", 5.7, 23.0, pool=1)
 
 MODELS: dict[str, ModelSpec] = {
     spec.name: spec for spec in (_NANO, *(_hub(version, *size) for version in ("2.1", "2") for size in _SIZES))

@@ -14,6 +14,7 @@ from trackmatte.kernels.convolution import FusedConvolution, LeanConvolution, ab
 from trackmatte.kernels.linear import Feedforward, PackedLinear
 from trackmatte.kernels.pieces import InPieces
 from trackmatte.kernels.positions import StoredPosition
+from trackmatte.kernels.precision import half
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.trunk import ConvNorm
@@ -71,6 +72,7 @@ class SteadyHiera(nn.Module):
         super().__init__()
         self._embed, self._blocks = eager.patch_embed, eager.blocks
         self._ends: list[int] = eager.stage_ends
+        self._dtype = dtype
         with torch.inference_mode():
             self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
         if self._position.device.type != "cpu":
@@ -84,13 +86,14 @@ class SteadyHiera(nn.Module):
             block.mlp = Feedforward(first, second, "gelu", dtype)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(1, 3, S, S) to four maps (1, C, h, w), from high to low resolution."""
-        x = self._embed(x) + self._position
+        """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution."""
         outputs = []
-        for i, block in enumerate(self._blocks):
-            x = block(x)
-            if i in self._ends:
-                outputs.append(x.permute(0, 3, 1, 2))
+        with half(x.device, self._dtype):
+            x = self._embed(x) + self._position
+            for i, block in enumerate(self._blocks):
+                x = block(x)
+                if i in self._ends:
+                    outputs.append(x.permute(0, 3, 1, 2).float())
         return outputs
 
 
