@@ -19,6 +19,7 @@ from trackmatte.errors import OutputError
 from trackmatte.io.color import SCALE_FLAGS, is_rgb, source_range
 from trackmatte.io.colortags import RANGES, set_tags, swscale_matrix
 from trackmatte.io.encoders import VideoSpec
+from trackmatte.io.full_range import rounded
 from trackmatte.types import ClipInfo, ColorTags, Frame
 
 _FULL = RANGES["pc"]
@@ -153,15 +154,19 @@ class PictureEncoder:
         source = VideoFrame.from_ndarray(image, format=source_format)
         if not self._spec.rgb:
             source.colorspace = self._matrix  # PyAV 17 takes BT.2020 from here alone
+        wanted = self._spec.pixel_format
+        full_range = not self._spec.rgb and self._range == _FULL and not wanted.endswith("10le")
         picture = self._scaler.reformat(
             source,
-            format=self._spec.pixel_format,
+            format=wanted + "10le" if full_range else wanted,
             dst_colorspace=None if self._spec.rgb else self._matrix,
             interpolation=SCALE_FLAGS,
             src_color_range=_FULL,
             dst_color_range=self._range,
             threads=1,
         )
+        if full_range:
+            picture = rounded(picture, wanted)
         set_tags(picture, self._tags)
         return picture
 

@@ -176,12 +176,38 @@ def test_deep_pictures_stay_deep(
     assert len(np.unique(luma)) > 200
 
 
-def first_plane(path: Path) -> Any:
-    """(H, W) of the first frame's first plane, as stored."""
+@pytest.mark.parametrize("value_range", ["tv", "pc"])
+@pytest.mark.parametrize(
+    ("bits", "kind", "suffix"), [(8, "color", ".mp4"), (10, "color", ".mkv"), (8, "alpha", ".webm")]
+)
+def test_copying_shifts_no_colour(tmp_path: Path, bits: int, kind: str, suffix: str, value_range: str) -> None:
+    """On average every plane is as BT.709 has it, to a small part of a level of 8 bits."""
+    smooth = cv2.GaussianBlur(np.random.default_rng(1).uniform(0, 1, (64, 96, 3)), (0, 0), 6) * 0.6 + 0.2
+    picture = frames(1, size=(96, 64), deep=bits > 8)[0]
+    top = np.iinfo(picture.image.dtype).max
+    picture = picture.with_image(np.round(smooth * top).astype(picture.image.dtype))
+    clip = clip_info(size=(96, 64), color=ColorTags("bt709", "bt709", "bt709", value_range), bit_depth=bits)
+    path = tmp_path / f"out{suffix}"
+    write(path, [with_alpha(picture) if kind == "alpha" else picture], clip=clip, kind=kind)
+    red, green, blue = picture.image.mean(axis=(0, 1)) / top
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    scale, full = 2 ** (bits - 8), 2**bits - 1
+    low, span, chroma_span = (0, full, full) if value_range == "pc" else (16 * scale, 219 * scale, 224 * scale)
+    chroma = [128 * scale + chroma_span * c for c in ((blue - luma) / 1.8556, (red - luma) / 1.5748)]
     with av.open(str(path)) as container:
-        frame = next(container.decode(video=0))
-        plane = frame.planes[0]
-        return np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : plane.width]
+        means = [stored_plane(plane, bits).mean() for plane in next(container.decode(video=0)).planes[:3]]
+    assert np.abs(np.subtract(means, [low + span * luma, *chroma])).max() < 0.25 * scale
+
+
+def first_plane(path: Path) -> Any:
+    """(H, W) of the first frame's first plane, as stored in more than 8 bits."""
+    with av.open(str(path)) as container:
+        return stored_plane(next(container.decode(video=0)).planes[0], 10)
+
+
+def stored_plane(plane: Any, bits: int) -> Any:
+    """(h, w) of a plane's numbers."""
+    return np.frombuffer(plane, np.uint8 if bits == 8 else np.uint16).reshape(plane.height, -1)[:, : plane.width]
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
