@@ -1,6 +1,6 @@
 """Seconds a frame, stage by stage, beside `sam2`'s own SAM2VideoPredictor: same process, frames, weights and threads.
 
-    python -m benchmarks.stages --model nano --objects 1 4 --json out.json
+    python -m benchmarks.stages --model nano --objects 1 4 --speed exact --json out.json
 
 See benchmarks/README.md for what is measured and how.
 """
@@ -8,11 +8,8 @@ See benchmarks/README.md for what is measured and how.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -20,7 +17,8 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,14 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
+from benchmarks.common import CLIP, shown, spread, weights, write
 from trackmatte.io.decode import open_clip
-from trackmatte.kernels.precision import half
-from trackmatte.tracker.architecture import build, read_config
+from trackmatte.kernels.precision import half, resolve_dtype
+from trackmatte.tracker.architecture import read_config
 from trackmatte.tracker.model import Model, open_model
 from trackmatte.tracker.propagate import PropagateOptions, Propagator
 from trackmatte.tracker.registry import ModelSpec, find_spec
-from trackmatte.tracker.weights import State, locate, read_state
+from trackmatte.tracker.weights import State
 from trackmatte.types import Point
 
 # What `sam2.build_sam.build_sam2_video_predictor` sets by default.
@@ -80,7 +79,17 @@ class Job:
     size: tuple[int, int]
     objects: int
     device: torch.device
-    dtype: torch.dtype
+    precision: str
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """trackmatte's."""
+        return resolve_dtype(self.precision, self.device)
+
+    @property
+    def reference_dtype(self) -> torch.dtype:
+        """The reference's: float32 on a CPU, where it has no other path; on a GPU the same as trackmatte's."""
+        return torch.float32 if self.device.type == "cpu" else self.dtype
 
     def clicks(self) -> list[tuple[float, float]]:
         width, height = self.size
@@ -170,7 +179,7 @@ def measure_reference(predictor: Any, job: Job) -> dict[str, float]:
             np.array(Image.open(path).convert("RGB"))
     before, cpu = faults(), time.process_time()
     start = clock.now()
-    with torch.inference_mode(), half(job.device, job.dtype):
+    with torch.inference_mode(), half(job.device, job.reference_dtype):
         state = predictor.init_state(str(job.folder))
         loading = clock.now() - start - clock.seconds["image encoder"] - clock.seconds["decode"]
         clock.seconds["preprocess"] = max(loading, 0.0)
@@ -178,7 +187,7 @@ def measure_reference(predictor: Any, job: Job) -> dict[str, float]:
             predictor.add_new_points_or_box(
                 state, 0, i, points=np.array([[x, y]], np.float32), labels=np.array([1], np.int32)
             )
-        for _, _, logits in predictor.propagate_in_video(state):
+        for _, _, logits in predictor.propagate_in_video(state, max_frame_num_to_track=job.frames - 1):
             (logits > 0).cpu().numpy()
     return finish(clock, start, before, cpu, handles, job.frames)
 
@@ -199,13 +208,6 @@ def finish(
     }
 
 
-def random_weights(spec: ModelSpec) -> State:
-    """The network's own start; speed does not depend on what the weights are."""
-    torch.manual_seed(0)
-    state: State = build(read_config(spec.config)).state_dict()
-    return state
-
-
 def jpeg_folder(source: Path, folder: Path, count: int) -> tuple[int, int]:
     """Writes the first frames of a clip as JPEGs, which both sides read; returns width and height."""
     with open_clip(source) as clip:
@@ -214,77 +216,64 @@ def jpeg_folder(source: Path, folder: Path, count: int) -> tuple[int, int]:
         return clip.info.width, clip.info.height
 
 
-def side_by_side(job: Job, runs: int) -> dict[str, Any]:
-    """Alternates passes of both sides: one of each to warm up, then `runs` of each."""
-    model = open_model(job.spec, job.state, source="weights", device=job.device, dtype=job.dtype)
-    predictor = reference_predictor(job.spec, job.state, job.device)
-    passes: dict[str, list[dict[str, float]]] = {"trackmatte": [], "reference": []}
-    for i in range(runs + 1):
-        ours, theirs = measure_ours(model, job), measure_reference(predictor, job)
-        if i:
-            passes["trackmatte"].append(ours)
-            passes["reference"].append(theirs)
-    sides = {side: summary(rows) for side, rows in passes.items()}
-    ratios = [b["total"] / a["total"] for a, b in zip(passes["trackmatte"], passes["reference"], strict=True)]
-    cpu = [b["cpu total"] / a["cpu total"] for a, b in zip(passes["trackmatte"], passes["reference"], strict=True)]
+def side_by_side(job: Job, speeds: list[str], runs: int, warm: int) -> dict[str, Any]:
+    """Alternates passes of all sides: one of each over `warm` frames to warm up, then `runs` of each over all."""
+    sides: dict[str, Callable[[Job], dict[str, float]]] = {
+        f"trackmatte {speed}": partial(measure_ours, load(job, speed)) for speed in speeds
+    }
+    sides["reference"] = partial(measure_reference, reference_predictor(job.spec, job.state, job.device))
+    for measure in sides.values():
+        measure(replace(job, frames=warm))
+    passes = [{side: measure(job) for side, measure in sides.items()} for _ in range(runs)]
     return {
         "model": job.spec.name,
+        "precision": job.precision,
         "objects": job.objects,
         "frames": job.frames,
         "runs": runs,
         "size": list(job.size),
-        "speed_of_reference": spread(ratios),
-        "speed_of_reference_cpu_time": spread(cpu),
-        **sides,
+        "speed_of_reference": {
+            side: {
+                total: spread([each["reference"][total] / each[side][total] for each in passes])
+                for total in ("total", "cpu total")
+            }
+            for side in sides
+            if side != "reference"
+        },
+        "sides": {side: summary([each[side] for each in passes]) for side in sides},
     }
+
+
+def load(job: Job, speed: str) -> Model:
+    """trackmatte's model, as `load_model` makes it."""
+    return open_model(
+        job.spec,
+        job.state,
+        source="weights",
+        device=job.device,
+        dtype=job.dtype,
+        careful=job.precision != "auto",
+        speed=speed,
+    )
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     return {key: spread([row[key] for row in rows]) for key in rows[0]}
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median, least and most."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What the numbers were measured on."""
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg()[0],
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
 def table(result: dict[str, Any]) -> str:
     """The result as lines of text: milliseconds a frame, median (least to most)."""
-    ratio = result["speed_of_reference"]
     lines = [
-        f"{result['model']}, {result['objects']} object(s), {result['frames']} frames of "
-        f"{result['size'][0]}x{result['size'][1]}, {result['runs']} runs: {ratio['median']:.2f} times the reference's "
-        f"speed ({ratio['least']:.2f} to {ratio['most']:.2f}); by CPU time "
-        f"{result['speed_of_reference_cpu_time']['median']:.2f}",
-        f"{'ms a frame':22}{'trackmatte':>28}{'reference':>28}",
+        f"{result['model']}, precision {result['precision']}, {result['objects']} object(s), {result['frames']} frames "
+        f"of {result['size'][0]}x{result['size'][1]}, {result['runs']} runs"
     ]
+    for side, ratio in result["speed_of_reference"].items():
+        by_cpu = ratio["cpu total"]["median"]
+        lines.append(f"{side}: {shown(ratio['total'])} times the reference's speed; by CPU time {by_cpu:.2f}")
+    lines.append(f"{'ms a frame':22}" + "".join(f"{side:>32}" for side in result["sides"]))
     for row in [*STAGES, "total", "cpu total", "page faults"]:
-        scale = 1 if row == "page faults" else 1000
-        cells = [
-            "{:9.2f} ({:.2f} to {:.2f})".format(
-                *(scale * result[side][row][key] for key in ("median", "least", "most"))
-            )
-            for side in ("trackmatte", "reference")
-        ]
-        lines.append(f"{row:22}{cells[0]:>28}{cells[1]:>28}")
+        cells = [shown(side[row], 1 if row == "page faults" else 1000, 1) for side in result["sides"].values()]
+        lines.append(f"{row:22}" + "".join(f"{cell:>32}" for cell in cells))
     return "\n".join(lines)
 
 
@@ -292,13 +281,15 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--random", action="store_true", help="random weights: needs no checkpoint")
-    parser.add_argument("--clip", type=Path, default=Path(__file__).parent.parent / "samples" / "bunny.mp4")
+    parser.add_argument("--clip", type=Path, default=CLIP)
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 4], choices=range(1, len(CLICKS) + 1))
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--warm", type=int, help="frames of the pass that warms up; default: all")
     parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="trackmatte's")
+    parser.add_argument("--speed", nargs="+", default=["exact"], choices=["exact", "fast"], help="trackmatte's")
     parser.add_argument("--json", type=Path, help="write the results here")
     return parser.parse_args()
 
@@ -309,19 +300,17 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
     spec = find_spec(options.model)
-    state = random_weights(spec) if options.random else read_state(locate(spec))
+    state = weights(spec, random=options.random)
     results = []
     with tempfile.TemporaryDirectory() as folder:
         size = jpeg_folder(options.clip, Path(folder), options.frames)
         count = len(os.listdir(folder))
         for objects in options.objects:
-            job = Job(spec, state, Path(folder), count, size, objects, device, dtype)
-            results.append(side_by_side(job, options.runs))
+            job = Job(spec, state, Path(folder), count, size, objects, device, options.precision)
+            results.append(side_by_side(job, options.speed, options.runs, options.warm or count))
             print(table(results[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine(device), "results": results}, indent=1) + "\n")
+    write(options.json, device, results)
 
 
 if __name__ == "__main__":

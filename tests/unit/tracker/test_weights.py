@@ -122,6 +122,11 @@ def test_weights_come_back_as_written(tmp_path, name):
     assert all(torch.equal(read[key], state[key]) for key in state)
 
 
+def test_unknown_speed():
+    with pytest.raises(ModelError, match="unknown speed 'slow'; choose exact or fast"):
+        load_model(speed="slow")
+
+
 def test_unknown_model_lists_those_there_are():
     with pytest.raises(ModelError, match=r"'sam3'.*nano.*sam2\.1-tiny.*sam2-large"):
         load_model("sam3")
