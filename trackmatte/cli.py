@@ -20,7 +20,7 @@ import click
 from trackmatte.errors import TrackmatteError, UsageError
 
 if TYPE_CHECKING:
-    from trackmatte.outputs import OutputRequest
+    from trackmatte.outputs import OutputKind, OutputRequest
     from trackmatte.types import Prompt, Range, Time
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -297,10 +297,13 @@ def _time(text: str | None) -> Time | None:
 def _requests(options: dict[str, Any]) -> list[OutputRequest]:
     from trackmatte.outputs import OutputRequest
 
-    requests = [OutputRequest("masks", Path(path)) for path in options.pop("mask_outputs")]
-    requests += [OutputRequest("matte", Path(path)) for path in options.pop("mattes")]
-    requests += [OutputRequest("alpha", Path(path)) for path in options.pop("alphas")]
-    requests += [OutputRequest("render", Path(path), effect) for effect, path in options.pop("renders")]
+    given: list[tuple[OutputKind, str, str]] = [("masks", "", path) for path in options.pop("mask_outputs")]
+    given += [("matte", "", path) for path in options.pop("mattes")]
+    given += [("alpha", "", path) for path in options.pop("alphas")]
+    given += [("render", effect, path) for effect, path in options.pop("renders")]
+    requests = [
+        OutputRequest(kind, Path(path), effect, slash=path.endswith(("/", os.sep))) for kind, effect, path in given
+    ]
     if not requests:
         raise UsageError("no output: give at least one of --masks, --matte, --alpha, --render")
     return requests

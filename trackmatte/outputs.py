@@ -30,13 +30,20 @@ class OutputRequest:
 
     Attributes:
         kind: which of the four options.
-        path: a file, whose suffix decides the format, or a folder (no suffix).
+        path: a file, whose suffix decides the format, or a folder.
         effect: `EFFECT[:ARG]` of a render.
+        slash: the path was given with a `/` at its end: a folder, whatever dots its name has.
     """
 
     kind: OutputKind
     path: Path
     effect: str = ""
+    slash: bool = False
+
+    @property
+    def folder(self) -> bool:
+        """Whether a folder is asked for: no suffix, or a `/` at the end."""
+        return self.slash or not self.path.suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +158,7 @@ def opened(requests: Sequence[OutputRequest], run: RunInfo) -> Iterator[list[Out
 
 
 def _open_masks(request: OutputRequest, run: RunInfo) -> Output:
-    suffix = request.path.suffix.lower()
+    suffix = "" if request.folder else request.path.suffix.lower()
     if suffix == ".jsonl":
         return _Maskwise(
             TracksWriter(
@@ -167,7 +174,9 @@ def _open_masks(request: OutputRequest, run: RunInfo) -> Output:
     if suffix == ".json":
         return _Maskwise(CocoWriter(request.path, clip=run.clip, names=run.names, overwrite=run.overwrite))
     if suffix:
-        raise UsageError(f"--masks {request.path}: give a folder (no suffix), a .jsonl or a .json file")
+        raise UsageError(
+            f"--masks {request.path}: give a folder (no suffix, or a / at the end), a .jsonl or a .json file"
+        )
     return _Maskwise(IndexedPngWriter(request.path, names=run.names, overwrite=run.overwrite))
 
 
@@ -183,7 +192,7 @@ def _open_alpha(request: OutputRequest, run: RunInfo) -> Output:
 
 def _open_render(request: OutputRequest, run: RunInfo) -> Output:
     effect = parse_effect(request.effect)
-    if not request.path.suffix:
+    if request.folder:
         raise UsageError(f"--render {request.effect} {request.path}: give a video file: .mp4, .mov, .mkv or .webm")
     return _Pictures(_picture_writer(request, run, kind="color"), lambda frame, masks: effect.apply(frame.image, masks))
 
@@ -191,7 +200,7 @@ def _open_render(request: OutputRequest, run: RunInfo) -> Output:
 def _picture_writer(
     request: OutputRequest, run: RunInfo, *, kind: Literal["color", "matte", "alpha"]
 ) -> VideoWriter | ImageFolderWriter:
-    if not request.path.suffix:
+    if request.folder:
         return ImageFolderWriter(request.path, overwrite=run.overwrite)
     return VideoWriter(
         request.path, clip=run.clip, kind=kind, audio=kind != "matte", trim=run.trim, overwrite=run.overwrite

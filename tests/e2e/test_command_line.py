@@ -73,6 +73,26 @@ def test_quiet_says_nothing(trackmatte, tmp_path):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def test_a_slash_at_the_end_means_a_folder_whatever_its_name(trackmatte, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=3, size=(96, 64))
+    outputs = ["--masks", f"{tmp_path}/masks.v1/", "--matte", f"{tmp_path}/matte.v1/"]
+    assert trackmatte("track", clip, "--box", "10,10,40,40", *outputs).returncode == 0
+    for name in ("masks.v1", "matte.v1"):
+        assert len(list((tmp_path / name).glob("*.png"))) == 3
+
+
+def test_rendering_from_tracks_that_were_cut_off_says_so(trackmatte, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=6, size=(96, 64))
+    trackmatte("track", clip, "--box", "10,10,40,40", "--masks", tmp_path / "t.jsonl")
+    data = (tmp_path / "t.jsonl").read_bytes()
+    (tmp_path / "t.jsonl").write_bytes(data[: len(data) * 3 // 4])
+    result = trackmatte("render", clip, "--tracks", tmp_path / "t.jsonl", "--matte", tmp_path / "matte", "--json")
+    frames = json.loads(result.stdout)["frames"]
+    assert 0 < frames < 6
+    assert f"the tracks end after {frames} of the clip's 6 frames" in result.stderr
+    assert len(list((tmp_path / "matte").iterdir())) == frames
+
+
 def test_evaluate(trackmatte, tmp_path):
     import numpy as np
     from PIL import Image
