@@ -41,8 +41,8 @@ FIRST = (
     Stage(size=256, frames=8, clips=2, steps=40, rate=2e-4, still_updates=5),
 )
 FURTHER = (
-    Stage(size=256, frames=8, clips=2, steps=500, rate=3e-4, still_updates=2, thaw=3),
-    Stage(size=384, frames=6, clips=2, steps=250, rate=2e-4, still_updates=2, thaw=3),
+    Stage(size=256, frames=8, clips=2, steps=380, rate=3e-4, still_updates=4, thaw=3),
+    Stage(size=384, frames=6, clips=2, steps=250, rate=2e-4, stills=7, still_updates=4, thaw=3),
 )
 PLANS = {"first": FIRST, "further": FURTHER}
 WARM_UP = 60
