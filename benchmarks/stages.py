@@ -34,7 +34,7 @@ from trackmatte.kernels.precision import half, resolve_dtype
 from trackmatte.tracker.architecture import read_config
 from trackmatte.tracker.model import Model, open_model
 from trackmatte.tracker.propagate import PropagateOptions, Propagator
-from trackmatte.tracker.registry import ModelSpec, find_spec
+from trackmatte.tracker.registry import SMALL, ModelSpec, find_spec
 from trackmatte.tracker.weights import State
 from trackmatte.types import Point
 
@@ -84,7 +84,7 @@ class Job:
     @property
     def dtype(self) -> torch.dtype:
         """trackmatte's."""
-        return resolve_dtype(self.precision, self.device)
+        return resolve_dtype(self.precision, self.device, small=self.spec.parameters < SMALL)
 
     @property
     def reference_dtype(self) -> torch.dtype:

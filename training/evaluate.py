@@ -104,7 +104,7 @@ def reference(model: SAM2Base) -> Track:
 def trackmatte(model: SAM2Base, precision: str, speed: str) -> Track:
     """trackmatte, run as `load_model` runs it with these options."""
     device = torch.device("cpu")
-    dtype = resolve_dtype(precision, device)
+    dtype = resolve_dtype(precision, device, small=True)
     pool = find_spec("nano").pool if speed == "fast" else 1
     network = Network(model, NetworkOptions(dtype=dtype, careful=precision == "fp32", pool=pool))
     engine = Model("nano", network, device, dtype)

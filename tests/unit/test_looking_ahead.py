@@ -36,7 +36,7 @@ PROMPTS = [Point(30, 45, name="a", frame=2), Box(90, 60, 130, 95, name="b", fram
 def test_results_are_those_of_one_thread(monkeypatch, folder, model):
     assert model.looks_ahead
     ahead = results(folder, model, PROMPTS)
-    monkeypatch.setattr(model_module, "_SMALL", 0)
+    monkeypatch.setattr(model_module, "SMALL", 0)
     assert not model.looks_ahead
     alone = results(folder, model, PROMPTS)
     assert [index for index, _ in ahead] == [index for index, _ in alone] == list(range(8))

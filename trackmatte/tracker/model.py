@@ -13,12 +13,11 @@ from trackmatte.errors import ModelError
 from trackmatte.kernels.precision import resolve_device, resolve_dtype
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.network import Network
-from trackmatte.tracker.registry import ModelSpec, find_spec
+from trackmatte.tracker.registry import SMALL, ModelSpec, find_spec
 from trackmatte.tracker.twins import NetworkOptions
 from trackmatte.tracker.weights import State, locate, read_state
 
 SPEEDS = ("exact", "fast")
-_SMALL = 20_000_000  # parameters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +42,7 @@ class Model:
 
         On a CPU that pays where products are small: two threads then gain more than two halves of every product.
         """
-        return self.device.type == "cpu" and self.network.parameters < _SMALL
+        return self.device.type == "cpu" and self.network.parameters < SMALL * 1e6
 
     def inference(self) -> AbstractContextManager[None]:
         """The context in which the network runs: no gradients."""
@@ -73,8 +72,8 @@ def load_model(
         checkpoint: weights to use instead of the model's own: a `.pt` or `.safetensors` file. With the default model,
             the file's own shapes say which network it belongs to.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        precision: `fp32` rounds as the reference does; `bf16` or `fp16` compute in a half format; `auto` is, on a CPU,
-            float32 in the order that is fastest here, and a half format elsewhere.
+        precision: `fp32` rounds as the reference does; `bf16` and `fp16` compute in a half format. `auto` is a half
+            format on a GPU, and for a large network on a CPU that is faster in it; else float32, in the fastest order.
         speed: `exact`, or `fast`: memory keeps means of neighbouring tokens, which gives slightly other masks.
         compile: compile the image encoder: a slow start, then faster frames.
 
@@ -85,10 +84,11 @@ def load_model(
         raise ModelError(f"unknown speed {speed!r}; choose exact or fast")
     spec = find_spec(name)
     place = resolve_device(device)
-    dtype = resolve_dtype(precision, place)
+    resolve_dtype(precision, place, small=True)  # an unknown one is said before anything is read
     state = read_state(Path(checkpoint) if checkpoint is not None else locate(spec))
     if checkpoint is not None and name == "nano" and (known := recognise(state)):
         spec = find_spec(known)
+    dtype = resolve_dtype(precision, place, small=spec.parameters < SMALL)
     source = f"checkpoint {checkpoint}" if checkpoint is not None else f"the weights of {name}"
     return open_model(
         spec,

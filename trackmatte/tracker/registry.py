@@ -8,6 +8,8 @@ from pathlib import Path
 
 from trackmatte.errors import ModelError
 
+SMALL = 20.0  # million parameters; the products of smaller networks gain little from threads or half formats
+
 
 @dataclass(frozen=True, slots=True)
 class HubFile:

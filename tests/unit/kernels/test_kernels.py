@@ -162,7 +162,6 @@ def test_a_device_that_is_not_there_is_a_model_error(monkeypatch, name):
 @pytest.mark.parametrize(
     ("name", "device", "has_bf16", "dtype"),
     [
-        ("auto", "cpu", True, torch.float32),
         ("auto", "cuda", True, torch.bfloat16),
         ("auto", "cuda", False, torch.float16),
         ("auto", "mps", True, torch.float16),
@@ -174,6 +173,20 @@ def test_a_device_that_is_not_there_is_a_model_error(monkeypatch, name):
 def test_precision_by_name(monkeypatch, name, device, has_bf16, dtype):
     monkeypatch.setattr(precision.torch.cuda, "is_bf16_supported", lambda: has_bf16)
     assert resolve_dtype(name, torch.device(device)) == dtype
+
+
+@pytest.mark.parametrize(("seconds", "has_it", "pays"), [(1.0, True, True), (1.6, True, False), (1.0, False, False)])
+def test_auto_on_a_cpu_is_bfloat16_where_it_is_clearly_faster(monkeypatch, seconds, has_it, pays):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_it)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(precision, "_product_seconds", lambda dtype: 2.0 if dtype == torch.float32 else seconds)
+    monkeypatch.setattr(precision, "bfloat16_pays", precision.bfloat16_pays.__wrapped__)
+    assert resolve_dtype("auto", CPU) == (torch.bfloat16 if pays else torch.float32)
+    assert resolve_dtype("auto", CPU, small=True) == torch.float32
+
+
+def test_products_are_timed():
+    assert 0 < precision._product_seconds(torch.float32) < 1
 
 
 def test_unknown_precision():
