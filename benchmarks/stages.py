@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,14 @@ from PIL import Image
 
 from benchmarks.common import CLIP, shown, spread, weights, write
 from trackmatte.io.decode import open_clip
+from trackmatte.io.encode import VideoWriter
 from trackmatte.kernels.precision import half, resolve_dtype
 from trackmatte.tracker.architecture import read_config
 from trackmatte.tracker.model import Model, open_model
 from trackmatte.tracker.propagate import PropagateOptions, Propagator
 from trackmatte.tracker.registry import SMALL, ModelSpec, find_spec
 from trackmatte.tracker.weights import State
-from trackmatte.types import Point
+from trackmatte.types import BoolArray, ClipInfo, Frame, Point
 
 # What `sam2.build_sam.build_sam2_video_predictor` sets by default.
 REFERENCE_DEFAULTS = [
@@ -63,6 +65,7 @@ STAGES = [
     "memory attention",
     "mask decoder",
     "memory encoder",
+    "encode",
     "postprocess and rest",
 ]
 CLICKS = [(0.35, 0.45), (0.6, 0.5), (0.2, 0.7), (0.8, 0.3)]  # shares of width and height, an object each
@@ -141,6 +144,24 @@ def reference_predictor(spec: ModelSpec, state: State, device: torch.device) -> 
     return predictor.eval().to(device)
 
 
+class Matte:
+    """Writes the union of the masks as a video, which the reference leaves to its users, with one writer for both."""
+
+    def __init__(self, clock: Stopwatch, clip: ClipInfo, folder: str) -> None:
+        self._clock = clock
+        self._writer = VideoWriter(Path(folder) / "matte.mp4", clip=clip, kind="matte")
+
+    def write(self, index: int, masks: BoolArray) -> None:
+        """Args: masks: (O, H, W)."""
+        with self._clock.stage("encode"):
+            white = masks.any(axis=0).view(np.uint8) * np.uint8(255)
+            self._writer.write(Frame(index, index, Fraction(1, 25), white))
+
+    def finish(self) -> None:
+        with self._clock.stage("encode"):
+            self._writer.finish()
+
+
 def faults() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
@@ -154,8 +175,8 @@ def measure_ours(model: Model, job: Job) -> dict[str, float]:
     propagator.seed([Point(x, y, name=str(i)) for i, (x, y) in enumerate(job.clicks())])
     before, cpu = faults(), time.process_time()
     start = clock.now()
-    with open_clip(job.folder) as clip:
-        frames = iter(clip)
+    with open_clip(job.folder) as clip, tempfile.TemporaryDirectory() as folder:
+        frames, matte = iter(clip), Matte(clock, clip.info, folder)
         for _ in range(job.frames):
             with clock.stage("decode"):
                 frame = next(frames)
@@ -163,7 +184,8 @@ def measure_ours(model: Model, job: Job) -> dict[str, float]:
             with clock.stage("preprocess"):
                 image = propagator.prepare(frame)
             clock.seconds["preprocess"] -= clock.seconds["image encoder"] - encoding
-            propagator.step(frame, image)
+            matte.write(frame.index, propagator.step(frame, image).masks)
+        matte.finish()
     return finish(clock, start, before, cpu, handles, job.frames)
 
 
@@ -177,9 +199,12 @@ def measure_reference(predictor: Any, job: Job) -> dict[str, float]:
     with clock.stage("decode"):
         for path in sorted(job.folder.iterdir()):
             np.array(Image.open(path).convert("RGB"))
+    with open_clip(job.folder) as clip:
+        info = clip.info
     before, cpu = faults(), time.process_time()
     start = clock.now()
-    with torch.inference_mode(), half(job.device, job.reference_dtype):
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode(), half(job.device, job.reference_dtype):
+        matte = Matte(clock, info, folder)
         state = predictor.init_state(str(job.folder))
         loading = clock.now() - start - clock.seconds["image encoder"] - clock.seconds["decode"]
         clock.seconds["preprocess"] = max(loading, 0.0)
@@ -187,8 +212,9 @@ def measure_reference(predictor: Any, job: Job) -> dict[str, float]:
             predictor.add_new_points_or_box(
                 state, 0, i, points=np.array([[x, y]], np.float32), labels=np.array([1], np.int32)
             )
-        for _, _, logits in predictor.propagate_in_video(state, max_frame_num_to_track=job.frames - 1):
-            (logits > 0).cpu().numpy()
+        for index, _, logits in predictor.propagate_in_video(state, max_frame_num_to_track=job.frames - 1):
+            matte.write(index, (logits[:, 0] > 0).cpu().numpy())
+        matte.finish()
     return finish(clock, start, before, cpu, handles, job.frames)
 
 
