@@ -1,6 +1,6 @@
 """Frames a second of the whole job: read a clip, track one object, write its matte.
 
-    python -m benchmarks.endtoend --model nano --json out.json
+    python -m benchmarks.endtoend --model nano --against sam2.1-tiny --json out.json
 
 See benchmarks/README.md for what is measured and how.
 """
@@ -11,20 +11,22 @@ import argparse
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import CLIP, shown, spread, write
-from benchmarks.stages import MODULES
+from benchmarks.common import CLIP, shown, spread, weights, write
+from benchmarks.stages import MODULES, Job, jpeg_folder, measure_reference, reference_predictor
 from trackmatte.io.decode import open_clip
 from trackmatte.outputs import OutputRequest, RunInfo, check_requests, opened
 from trackmatte.pipeline import track_frames, write_outputs
 from trackmatte.tracker.model import Model, load_model
+from trackmatte.tracker.registry import find_spec
 from trackmatte.types import Point
 
 
@@ -84,6 +86,22 @@ def measure(model: Model, clip: Path, intervals: Intervals) -> dict[str, float]:
         }
 
 
+def measure_rival(name: str, clip: Path, frames: int) -> float:
+    """Frames a second of `sam2`'s own predictor with another model, from the same frames to a matte.
+
+    The weights are the network's own start, which does not change how long a frame takes. One pass over three frames
+    warms up.
+    """
+    spec, device = find_spec(name), torch.device("cpu")
+    state = weights(spec, random=True)
+    with tempfile.TemporaryDirectory() as folder:
+        size = jpeg_folder(clip, Path(folder), frames)
+        job = Job(spec, state, Path(folder), frames, size, objects=1, device=device, precision="fp32")
+        predictor = reference_predictor(spec, state, device)
+        measure_reference(predictor, replace(job, frames=3))
+        return 1 / measure_reference(predictor, job)["total"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
@@ -91,8 +109,12 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["auto", "fp32"])
     parser.add_argument("--speed", default="exact", choices=["exact", "fast"])
+    parser.add_argument("--against", help="a model that sam2's own predictor runs on the first frames of the clip")
+    parser.add_argument("--against-frames", type=int, default=12)
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="cannot import name '_C'")
+    rival = measure_rival(options.against, options.clip, options.against_frames) if options.against else None
     results = []
     for precision in options.precision:
         model = load_model(options.model, device="cpu", precision=precision, speed=options.speed)
@@ -100,6 +122,8 @@ def main() -> None:
         intervals.watch(model)
         passes = [measure(model, options.clip, intervals) for _ in range(options.runs + 1)][1:]
         result = {"model": model.name, "precision": precision, "speed": options.speed, "runs": options.runs}
+        if rival is not None:
+            passes = [each | {f"times sam2 with {options.against}": each["frames a second"] / rival} for each in passes]
         result |= {key: spread([each[key] for each in passes]) for key in passes[0]}
         results.append(result)
         print(f"{model.name}, precision {precision}, {options.speed}: {model.network.image_size} px, one object")

@@ -68,7 +68,7 @@ class Layer:
 class Scene:
     """Draws clips. `seed` makes the sequence of clips repeatable. `leaving`: how often an object goes away."""
 
-    def __init__(self, data: FilePath, seed: int, held_out: bool = False, leaving: float = 0.3):
+    def __init__(self, data: FilePath, seed: int, held_out: bool = False, leaving: float = 0.4):
         self.rng = np.random.default_rng(seed)
         self.leaving = leaving
         self.cutouts = Pack(data / "cutouts")
@@ -102,10 +102,10 @@ class Scene:
         if rng.random() < self.leaving:
             leave_and_return(rng, target.path)
         layers = [target]
-        for _ in range(rng.choice(3, p=(0.65, 0.22, 0.13))):
+        for _ in range(rng.choice(4, p=(0.5, 0.25, 0.15, 0.1))):
             layers.insert(rng.integers(len(layers) + 1), self.part(frames, size, target))
         for number in range(1, 1 + rng.choice(4, p=(0.1, 0.4, 0.3, 0.2))):
-            self.add_distractor(layers, frames, size, squeeze, pace, target_size, number)
+            self.add_distractor(layers, target, frames, size, squeeze, pace, target_size, number)
         if rng.random() < 0.35:
             crossing = crossing_path(rng, target.path, size=target_size * rng.uniform(0.3, 1.6), squeeze=squeeze)
             layers.append(self.layer(frames, size, crossing, -1))
@@ -115,7 +115,15 @@ class Scene:
         return layers, background
 
     def add_distractor(
-        self, layers: list[Layer], frames: int, size: int, squeeze: float, pace: float, target_size: float, number: int
+        self,
+        layers: list[Layer],
+        target: Layer,
+        frames: int,
+        size: int,
+        squeeze: float,
+        pace: float,
+        target_size: float,
+        number: int,
     ) -> None:
         """Another object, before or behind the target; sometimes the same cut-out again."""
         rng = self.rng
@@ -123,7 +131,7 @@ class Scene:
         path = object_path(rng, frames, size=own, squeeze=squeeze, pace=pace)
         if rng.random() < self.leaving:
             leave_and_return(rng, path)
-        layer = self.layer(frames, size, path, number, like=layers[0] if rng.random() < 0.25 else None)
+        layer = self.layer(frames, size, path, number, like=target if rng.random() < 0.35 else None)
         layers.insert(0 if rng.random() < 0.6 else len(layers), layer)
 
     def carry_along(self, layers: list[Layer], camera: Path) -> None:
@@ -190,7 +198,46 @@ class Scene:
         for view in floats:  # all views of a thing get the same colours
             rng.bit_generator.state = state
             tinted.append(self.recolour(view[..., :3], view[..., 3:]))
+        if rng.random() < 0.45:
+            self.dress(tinted, floats)
         return [np.concatenate((c, v[..., 3:]), -1) for c, v in zip(tinted, floats, strict=True)], order
+
+    def dress(self, colours: list[Array], views: list[Array]) -> None:
+        """Give one to three bands of a thing other colours, in place, as clothes do; the same in all its views.
+
+        Without it, a person is followed as the shirt alone: most cut-outs are of one colour.
+        """
+        rng = self.rng
+        angle = np.pi / 2 + rng.normal(0, 0.5) if rng.random() < 0.7 else rng.uniform(0, 6.3)
+        edges = np.sort(rng.uniform(-0.7, 0.7, rng.integers(1, 4)))
+        wide, slow, phase = rng.uniform(0, 0.15), rng.uniform(1, 6), rng.uniform(0, 6.3)
+        bands = [b for b in range(len(edges) + 1) if rng.random() < 0.6]
+        cloths = {b: self.cloth(max(max(v.shape[:2]) for v in views)) for b in bands}
+        for colour, view in zip(colours, views, strict=True):
+            height, width = view.shape[:2]
+            y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+            along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+            band = np.digitize(along + wide * np.sin(slow * across + phase), edges)
+            shade = 0.6 + 0.8 * colour.mean(-1, keepdims=True) / np.maximum(view[..., 3:], 1e-3)
+            for number, cloth in cloths.items():
+                dressed = np.minimum(cloth[:height, :width] * shade, 1) * view[..., 3:]
+                colour[...] = np.where((band == number)[..., None], dressed, colour)
+
+    def cloth(self, side: int) -> Array:
+        """(side, side, 3) float32: one colour, stripes of two, or a piece of a photograph."""
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.35:
+            photo = self.backgrounds.image(self.photos[rng.integers(len(self.photos))])
+            part = int(rng.uniform(0.2, 0.8) * min(photo.shape[:2]))
+            y, x = rng.integers(0, photo.shape[0] - part + 1), rng.integers(0, photo.shape[1] - part + 1)
+            piece = cv2.resize(photo[y : y + part, x : x + part], (side, side), interpolation=cv2.INTER_AREA)
+            return piece.astype(np.float32) / 255
+        first, second = rng.beta(0.8, 0.8, (2, 3)).astype(np.float32)
+        if kind < 0.85:
+            return np.broadcast_to(first, (side, side, 3))
+        stripes = np.arange(side) * rng.uniform(4, 24) / side % 1 < rng.uniform(0.2, 0.8)
+        return np.broadcast_to(np.where(stripes[:, None, None], first, second), (side, side, 3))
 
     def patch(self) -> Image:
         """A piece of a photograph with a random smooth outline."""

@@ -63,7 +63,7 @@ class Trainer:
     def __init__(self, options: TrainOptions, plan: tuple[Stage, ...]):
         self.options, self.plan = options, plan
         torch.manual_seed(options.seed)
-        self.model = build()
+        self.model = build(memory_temporal_stride_for_eval=1)  # clips are shorter than what it looks back on
         load_trunk(self.model, DATA / "efficientnet-lite0.pth")
         prime_matching(self.model)
         self.heads = AuxiliaryHeads(self.model)
@@ -105,6 +105,7 @@ class Trainer:
             return
         elif self.options.start:
             state = checkpoint.load(self.options.start)
+            self.optimizer.load_state_dict(state["optimizer"])  # its averages: without them a restart is a setback
         else:
             self.measure_levels()
             return

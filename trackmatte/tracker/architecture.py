@@ -33,7 +33,6 @@ _REQUIRED = {
     "pred_obj_scores": True,
     "fixed_no_obj_ptr": True,
     "soft_no_obj_ptr": False,
-    "memory_temporal_stride_for_eval": 1,
     "max_cond_frames_in_attn": -1,
     "non_overlap_masks_for_mem_enc": False,
 }

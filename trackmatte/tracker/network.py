@@ -113,6 +113,7 @@ class Network:
             tokens=(side // options.pool) ** 2,
             map_width=modules.mem_dim,
             pointer_width=modules.hidden_dim,
+            stride=modules.memory_temporal_stride_for_eval,
         )
 
     def encode_image(self, pixels: torch.Tensor) -> ImageFeatures:

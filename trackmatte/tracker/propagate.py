@@ -148,11 +148,12 @@ class Propagator:
             raise ValueError(f"frame of {frame.width}x{frame.height} in a run of {self._width}x{self._height}")
         prompts = self._take_prompts()
         with self._model.inference():
-            if not prompts and not self._objects.tracked():
-                return self._nothing()
-            image = image or self.prepare(frame)
-            prediction = self._predict(image, prompts)
-            self._remember(image, prediction, prompts)
+            if prompts or self._objects.tracked():
+                image = image or self.prepare(frame)
+                prediction = self._predict(image, prompts)
+                self._remember(image, prediction, prompts)
+            else:
+                prediction = self._nothing()
         self._step += 1
         return prediction
 
@@ -186,7 +187,7 @@ class Propagator:
         return Prediction(tuple(places), decoded, fill_holes(decoded.logits, self._options.fill_hole_area))
 
     def _by_memory(self, places: list[int]) -> list[list[int]]:
-        groups: defaultdict[int, list[int]] = defaultdict(list)
+        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         for place in places:
             groups[self._bank.filled(self._row(place), self._step)].append(place)
         return list(groups.values())

@@ -40,9 +40,7 @@ def test_the_decoder_falls_back_to_stable_masks_as_the_reference_does():
     assert (decoder.dynamic_multimask_stability_delta, decoder.dynamic_multimask_stability_thresh) == (0.05, 0.98)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"), [("memory_temporal_stride_for_eval", 2), ("directly_add_no_mem_embed", False)]
-)
+@pytest.mark.parametrize(("setting", "value"), [("max_cond_frames_in_attn", 2), ("directly_add_no_mem_embed", False)])
 def test_settings_the_tracker_is_not_written_for_are_refused(setting, value):
     config = read_config(small_spec("21").config)
     config[setting] = value

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -6,8 +8,8 @@ from trackmatte.tracker.memory import MemoryBank, MemorySize
 SIZE = MemorySize(maps=7, pointers=16, tokens=4, map_width=2, pointer_width=3)
 
 
-def bank(rows=1):
-    return MemoryBank(SIZE, device=torch.device("cpu"), rows=rows)
+def bank(rows=1, stride=1):
+    return MemoryBank(dataclasses.replace(SIZE, stride=stride), device=torch.device("cpu"), rows=rows)
 
 
 def write(memory, rows, step, first):
@@ -56,6 +58,23 @@ def test_capacity_does_not_grow(last):
     assert memory.nbytes == reserved
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("first", [0, 4])
+def test_maps_are_those_of_every_stride_th_frame_and_the_last(stride, first):
+    """As `SAM2Base._prepare_memory_conditioned_features` counts, at every frame."""
+    memory = bank(stride=stride)
+    row, reserved = memory.claim(), memory.nbytes
+    write(memory, [row], first, True)
+    for step in range(first + 1, first + 50):
+        nearest = (step - 2) // stride * stride
+        wanted = [nearest - (back - 2) * stride for back in range(SIZE.maps - 1, 1, -1)] + [step - 1]
+        maps, _, _ = remembered(memory.select([row], step, pointers=16))
+        assert maps == [[first, *(earlier for earlier in wanted if earlier > first)]]
+        assert memory.filled(row, step)[0] == len(maps[0]) - 1
+        write(memory, [row], step, False)
+    assert memory.nbytes == reserved
+
+
 def test_fewer_pointers_can_be_asked_for():
     memory = bank()
     row = memory.claim()
@@ -78,7 +97,7 @@ def test_rows_of_different_age_select_together_once_full():
     assert memory.filled(early, 4) != memory.filled(late, 4)
     for step in range(4, 25):
         write(memory, [early, late], step, False)
-    assert memory.filled(early, 25) == memory.filled(late, 25) == 15
+    assert memory.filled(early, 25) == memory.filled(late, 25) == (6, 15)
     maps, _, ages = remembered(memory.select([early, late], 25, pointers=16))
     assert maps == [[0, *range(19, 25)], [103, *range(119, 125)]]
     assert [row[0] for row in ages] == [25, 22]
