@@ -15,6 +15,7 @@ class LossWeights:
     dice: float = 1.0
     iou: float = 1.0
     presence: float = 2.0
+    absent: float = 3.0  # how much a frame without the object counts in it, as there are few
     single: float = 1.0  # the single-mask token beside the best of three
     auxiliary: float = 1.0
 
@@ -54,7 +55,8 @@ def frame_loss(
     mask_loss = shape[:, 1:].min(1).values + weights.single * shape[:, 0] + weights.iou * quality
     count = present.sum().clamp(min=1)
     total = (mask_loss * present).sum() / count
-    total = total + weights.presence * F.binary_cross_entropy_with_logits(score[:, 0], present)
+    rarity = torch.where(present > 0, 1.0, weights.absent)
+    total = total + weights.presence * F.binary_cross_entropy_with_logits(score[:, 0], present, rarity)
     for auxiliary in auxiliaries:
         aux = F.binary_cross_entropy_with_logits(auxiliary, target, reduction="none").mean((-2, -1))
         total = total + weights.auxiliary * (aux + dice(auxiliary, target) * present).mean()

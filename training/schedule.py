@@ -46,7 +46,7 @@ FURTHER = (
 )
 LAST = (
     Stage(size=416, frames=6, clips=2, steps=280, rate=1.8e-4, stills=7, still_updates=4, thaw=3),
-    Stage(size=416, frames=8, clips=2, steps=180, rate=1.1e-4, stills=7, still_updates=4, thaw=3),
+    Stage(size=416, frames=8, clips=2, steps=165, rate=1.1e-4, stills=7, still_updates=4, thaw=3),
 )
 PLANS = {"first": FIRST, "further": FURTHER, "last": LAST}
 WARM_UP = 60
