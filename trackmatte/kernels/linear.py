@@ -43,7 +43,7 @@ class PackedLinear(nn.Module):
 
 
 class Feedforward(nn.Module):
-    """`second(activation(first(x)))`."""
+    """Adds `second(activation(first(x)))` to what is there already."""
 
     def __init__(self, first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype) -> None:
         """Args: first, second: the layers. dtype: the format to compute in, float32 or bfloat16."""
@@ -51,13 +51,12 @@ class Feedforward(nn.Module):
         self._first = PackedLinear(first.weight.to(dtype), first.bias.to(dtype), activation)
         self._second = PackedLinear(second.weight.to(dtype), second.bias.to(dtype))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to (..., C), float32."""
-        tokens = x.flatten(0, -2)
-        out = torch.empty_like(tokens, dtype=torch.float32)
-        for piece, place in zip(torch.split(tokens, PIECE), torch.split(out, PIECE), strict=True):
-            place.copy_(self._second(self._first(piece)))
-        return out.view(x.shape)
+    def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
+        """Args: x: (..., C). onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
+        pieces = torch.split(x.flatten(0, -2), PIECE), torch.split(onto.view(-1, onto.shape[-1]), PIECE)
+        for piece, place in zip(*pieces, strict=True):
+            place += self._second(self._first(piece))
+        return onto
 
 
 def _pack(weight: torch.Tensor) -> torch.Tensor | None:

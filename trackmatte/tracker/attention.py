@@ -143,7 +143,7 @@ class _Layer(nn.Module):
         y = self._norms[0](x)
         x = x + self._to_itself(y, self._to_itself.keys(y))
         x = x + self._to_memory(self._norms[1](x), self._to_memory.remembered(remembered))
-        return torch.as_tensor(x + self._feedforward(self._norms[2](x)))
+        return torch.as_tensor(self._feedforward(self._norms[2](x), x))
 
 
 class _Attention(nn.Module):

@@ -11,12 +11,10 @@ from torch import nn
 
 from trackmatte.kernels.compile import compiled
 from trackmatte.kernels.convolution import FusedConvolution, LeanConvolution, absorb_padding, join_pointwise
-from trackmatte.kernels.linear import Feedforward, PackedLinear
-from trackmatte.kernels.pieces import InPieces
 from trackmatte.kernels.positions import StoredPosition
-from trackmatte.kernels.precision import half
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
+from trackmatte.tracker.hiera import SteadyHiera
 from trackmatte.tracker.trunk import ConvNorm
 
 
@@ -62,39 +60,6 @@ def compile_encoder(modules: SAM2Base) -> None:
     example = torch.zeros(1, 3, modules.image_size, modules.image_size, device=modules.device)
     with torch.inference_mode():
         modules.image_encoder = compiled(modules.image_encoder, example)
-
-
-class SteadyHiera(nn.Module):
-    """Stands in for `sam2`'s Hiera: the position encoding made once, linear layers packed, windows in pieces."""
-
-    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype) -> None:
-        """Args: eager: changed in place. size: of the picture. dtype: what products are computed in."""
-        super().__init__()
-        self._embed, self._blocks = eager.patch_embed, eager.blocks
-        self._ends: list[int] = eager.stage_ends
-        self._dtype = dtype
-        with torch.inference_mode():
-            self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
-        if self._position.device.type != "cpu":
-            return
-        for block in self._blocks:
-            for name in ("qkv", "proj"):
-                linear = getattr(block.attn, name)
-                setattr(block.attn, name, PackedLinear(linear.weight.to(dtype), linear.bias.to(dtype)))
-            block.attn = InPieces(block.attn)
-            first, second = block.mlp.layers
-            block.mlp = Feedforward(first, second, "gelu", dtype)
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution."""
-        outputs = []
-        with half(x.device, self._dtype):
-            x = self._embed(x) + self._position
-            for i, block in enumerate(self._blocks):
-                x = block(x)
-                if i in self._ends:
-                    outputs.append(x.permute(0, 3, 1, 2).float())
-        return outputs
 
 
 def _join_fine_levels(modules: SAM2Base) -> None:

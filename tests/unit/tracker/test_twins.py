@@ -9,11 +9,12 @@ import torch
 from tests.parity.reference import moving_clip, random_state, small_spec
 from tests.unit.kernels.tolerances import TOLERANCE, distance
 from trackmatte.io.decode import open_clip
+from trackmatte.tracker import hiera
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
+from trackmatte.tracker.hiera import SteadyHiera
 from trackmatte.tracker.model import load_model, open_model
 from trackmatte.tracker.propagate import Propagator
-from trackmatte.tracker.twins import SteadyHiera
 from trackmatte.types import Box, Point
 
 CPU = torch.device("cpu")
@@ -71,14 +72,17 @@ def test_pooled_memory_is_near_where_neighbours_are_alike(modules):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("strip", [1, hiera.STRIP])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_hiera_gives_what_that_of_sam2_gives(modules, dtype):
+def test_the_hiera_gives_what_that_of_sam2_gives(monkeypatch, modules, dtype, strip):
+    """For the second picture too, whose maps take the first one's place."""
+    monkeypatch.setattr(hiera, "STRIP", strip)
     torch.manual_seed(0)
-    x = torch.randn(1, 3, modules.image_size, modules.image_size)
     eager = modules.image_encoder.trunk
     twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, dtype)
-    for found, expected in zip(twin(x), eager(x), strict=True):
-        assert distance(found, expected) < 5 * TOLERANCE[dtype]
+    for x in torch.randn(2, 1, 3, modules.image_size, modules.image_size):
+        for found, expected in zip(twin(x), eager(x), strict=True):
+            assert distance(found, expected) < 5 * TOLERANCE[dtype]
 
 
 MODES = {

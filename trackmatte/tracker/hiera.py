@@ -1,0 +1,119 @@
+"""The image encoder's trunk: the twin of `sam2`'s Hiera, in strips whose temporaries stay in the cache.
+
+A window looks at nothing beside itself, so that norm, attention and linear layers of a strip of windows can be done
+before the next strip is read; only a block with attention over the whole map needs all of its keys first. Maps are kept
+from frame to frame: memory that the C library maps anew at every frame took more time than a third of the products.
+
+Shapes: H, W of the map before the block, h, w after it (half of it where the block starts a stage), C and c channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from sam2.modeling.backbones.hieradet import Hiera, MultiScaleBlock, do_pool
+from sam2.modeling.backbones.utils import window_partition, window_unpartition
+from torch import nn
+
+from trackmatte.kernels.linear import Feedforward, PackedLinear
+from trackmatte.kernels.precision import half
+
+STRIP = 2**18  # numbers in a strip of a map, about: 1 MB in float32
+
+
+class SteadyHiera(nn.Module):
+    """Stands in for `sam2`'s Hiera: the position encoding made once; on a CPU its blocks in strips."""
+
+    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype) -> None:
+        """Args: eager: its parts are taken. size: of the picture. dtype: what products are computed in."""
+        super().__init__()
+        self._embed = eager.patch_embed
+        self._ends: list[int] = eager.stage_ends
+        self._dtype = dtype
+        with torch.inference_mode():
+            self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
+        self._blocks = eager.blocks
+        if self._position.device.type == "cpu":
+            self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution, overwritten by the next call."""
+        outputs = []
+        with half(x.device, self._dtype):
+            x = self._embed(x) + self._position
+            for i, block in enumerate(self._blocks):
+                x = block(x)
+                if i in self._ends:
+                    outputs.append(x.permute(0, 3, 1, 2).float())
+        return outputs
+
+
+class SteadyBlock(nn.Module):
+    """Stands in for a block of `sam2`'s Hiera, on a CPU. It overwrites its input unless it starts a stage."""
+
+    def __init__(self, eager: MultiScaleBlock, side: int, dtype: torch.dtype) -> None:
+        """Args: eager: the module, whose parts are taken. side: H and W. dtype: what products are computed in."""
+        super().__init__()
+        self._norms = nn.ModuleList((eager.norm1, eager.norm2))
+        self._window = int(eager.window_size)
+        self.stride = int(eager.q_stride[0]) if eager.q_stride else 1
+        self._attention = eager.attn
+        self._attention.q_pool = _Pool() if eager.q_stride else None
+        for name in ("qkv", "proj"):
+            setattr(self._attention, name, _packed(getattr(eager.attn, name), dtype))
+        first, second = eager.mlp.layers
+        self._feedforward = Feedforward(first, second, "gelu", dtype)
+        starts = eager.dim != eager.dim_out
+        assert starts == (self.stride == 2)
+        assert self._window or not starts
+        self._shortcut = _packed(eager.proj, dtype) if starts else None
+        self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
+        step = self._window or 1
+        self._rows = step * max(1, round(STRIP / (side * eager.dim * step)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(1, H, W, C) to (1, h, w, c), float32."""
+        out = x if self._map is None else self._map
+        places = torch.split(out, self._rows // self.stride, dim=1)
+        for (shortcut, attended), place in zip(self._attended(x), places, strict=True):
+            torch.add(shortcut, attended, out=place)
+            self._feedforward(self._norms[1](place), place)
+        return out
+
+    def _attended(self, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Strip by strip what the attention finds, and what that is added to."""
+        if not self._window:
+            found = self._attention(self._norms[0](x))
+            yield from zip(torch.split(x, self._rows, dim=1), torch.split(found, self._rows, dim=1), strict=True)
+            return
+        for strip in torch.split(x, self._rows, dim=1):
+            normed = self._norms[0](strip)
+            windows, (height, width) = window_partition(normed, self._window)
+            shortcut = strip if self._shortcut is None else do_pool(self._shortcut(normed), _Pool())
+            padded, stride = (height // self.stride, width // self.stride), self.stride
+            yield (
+                shortcut,
+                window_unpartition(self._attention(windows), self._window // stride, padded, shortcut.shape[1:3]),
+            )
+
+
+class _Pool(nn.Module):
+    """The greatest of 2x2 tokens, as `nn.MaxPool2d` finds it in more time where channels are last."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) to (B, C, h, w)."""
+        rows = torch.maximum(x[:, :, ::2], x[:, :, 1::2])
+        return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+def _steady(blocks: nn.ModuleList, side: int, dtype: torch.dtype) -> Iterator[SteadyBlock]:
+    """The twins of all blocks. Args: side: of the first one's map."""
+    for block in blocks:
+        steady = SteadyBlock(block, side, dtype)
+        side //= steady.stride
+        yield steady
+
+
+def _packed(linear: nn.Linear, dtype: torch.dtype) -> PackedLinear:
+    return PackedLinear(linear.weight.to(dtype), linear.bias.to(dtype))
