@@ -25,6 +25,8 @@ from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes
 from trackmatte.tracker.prompts import ObjectPrompt, gather
 from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
 
+_SAM2_SIZE = 1024  # of the picture that SAM 2's networks see, whose masks are a quarter as large
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PropagateOptions:
@@ -32,7 +34,8 @@ class PropagateOptions:
 
     Attributes:
         overlap: `exclusive` gives each pixel to one object at most; `allow` lets masks overlap.
-        fill_hole_area: holes of at most so many pixels, at a quarter of the network's size, are filled; 0 for none.
+        fill_hole_area: holes of at most so many pixels of a mask of 256 x 256, which SAM 2 has, are filled; of a
+            smaller network's mask so many fewer, for the same share of the picture. 0 for none.
         clip_frames: the clip's length where it is known and short: below the network's 16, pointers of fewer frames
             count, as with the reference.
     """
@@ -89,6 +92,7 @@ class Propagator:
         self._step = 0
         most = model.network.memory_size.pointers
         self._pointers = min(most, options.clip_frames or most)
+        self._hole_area = round(options.fill_hole_area * (model.network.image_size / _SAM2_SIZE) ** 2)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -184,7 +188,7 @@ class Propagator:
             parts |= _apart(given, self._network.adopt_masks(image, masks))
         places = sorted(parts)
         decoded = Decoded.join([parts[place] for place in places])
-        return Prediction(tuple(places), decoded, fill_holes(decoded.logits, self._options.fill_hole_area))
+        return Prediction(tuple(places), decoded, fill_holes(decoded.logits, self._hole_area))
 
     def _by_memory(self, places: list[int]) -> list[list[int]]:
         groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -201,7 +205,7 @@ class Propagator:
         parts = _apart(places, tracked)
         for corrected in _by_clicks([place for place in places if place in prompts], prompts):
             those = [places.index(place) for place in corrected]
-            previous = fill_holes(tracked.logits[those], self._options.fill_hole_area)
+            previous = fill_holes(tracked.logits[those], self._hole_area)
             clicks = self._clicks([prompts[place] for place in corrected])
             better = self._network.decode_masks(image, attended[those], prompts=clicks, previous=previous)
             parts |= _apart(corrected, better)

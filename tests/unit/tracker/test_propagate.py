@@ -91,6 +91,17 @@ def test_a_given_mask_comes_back_and_is_present(blind_model, clip):
     assert both / either > 0.9
 
 
+@pytest.mark.parametrize(("area", "filled"), [(0, False), (8, False), (8 * 64, True)])
+def test_holes_are_filled_by_their_share_of_the_picture(model, clip, area, filled):
+    """This network's masks are 32 x 32, a 64th of SAM 2's: a hole of 4 to 6 cells is one of 256 to 384 there."""
+    mask = clip.masks[0].copy()
+    rows, columns = np.nonzero(mask)
+    middle = np.s_[rows.min() + 13 : rows.min() + 23, columns.min() + 13 : columns.min() + 23]
+    mask[middle] = False
+    first = run(model, clip, {0: [Mask(mask)]}, fill_hole_area=area)[0]
+    assert first.masks[0][middle][4:6, 4:6].all() == filled
+
+
 def test_objects_do_not_disturb_one_another(model, clip):
     """In one batch, with memories filled unequally, each is as if alone."""
     prompts = {
