@@ -132,7 +132,7 @@ def cli(debug: bool) -> None:
     type=click.Choice(["exact", "fast"]),
     default="exact",
     show_default=True,
-    help="Fast pools the memory: slightly other masks.",
+    help="Fast pools the memory and multiplies in 8 bits: slightly other masks.",
 )
 @click.option(
     "--compile/--no-compile", "compile_", default=False, help="Compile the network (slow start, faster frames)."

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from trackmatte.kernels.int8 import Activation, QuantizedLinear
+
 logger = logging.getLogger(__name__)
 PIECE = 1024  # tokens of a piece
-Activation = Literal["relu", "gelu"]
+LOSS = 0.03  # of the root mean square of a layer's result that 8 bits may change; for normally distributed numbers 0.01
 _EAGER: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
@@ -42,14 +43,75 @@ class PackedLinear(nn.Module):
         return torch.as_tensor(linear(x, self._packed, self._bias, self._activation or "none", [], "none"))
 
 
+class JudgedLinear(nn.Module):
+    """A layer in 8-bit integers, if they are enough for its weights and what comes in; else in floating point.
+
+    How much they lose depends on how far the largest numbers stand out. Until `settle` both are computed and compared,
+    and the result is that of floating point.
+    """
+
+    def __init__(self, exact: PackedLinear, quantized: QuantizedLinear) -> None:
+        super().__init__()
+        self._exact, self._quantized = exact, quantized
+        self._chosen: nn.Module | None = None
+        self._lost, self._whole = 0.0, 0.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., C) to (..., C'), float32."""
+        if self._chosen is not None:
+            return torch.as_tensor(self._chosen(x))
+        result: torch.Tensor = self._exact(x)
+        self._lost += float((self._quantized(x) - result).square().sum())
+        self._whole += float(result.square().sum())
+        return result
+
+    def settle(self) -> bool:
+        """Decides from what came in so far. Returns whether for 8 bits."""
+        enough = self._lost <= LOSS**2 * self._whole
+        self._chosen = self._quantized if enough else self._exact
+        del self._exact, self._quantized
+        return enough
+
+
+def settle(module: nn.Module, name: str) -> None:
+    """Lets the judged layers in a module decide, and says in the log what they decided."""
+    judged = [layer for layer in module.modules() if isinstance(layer, JudgedLinear)]
+    if judged:
+        number = sum([layer.settle() for layer in judged])
+        logger.info("%s: %d of %d layers in 8-bit integers", name, number, len(judged))
+
+
+def lean(
+    layer: nn.Linear,
+    dtype: torch.dtype,
+    activation: Activation | None = None,
+    *,
+    int8: bool = False,
+    after: Activation | None = None,
+) -> PackedLinear | JudgedLinear:
+    """The twin of a layer for a CPU.
+
+    Args:
+        layer: the layer.
+        dtype: the format to compute in, float32 or bfloat16.
+        activation: what follows.
+        int8: computes products in 8-bit integers where they are enough.
+        after: what the input comes from, see `QuantizedLinear`.
+    """
+    exact = PackedLinear(layer.weight.to(dtype), layer.bias.to(dtype), activation)
+    return JudgedLinear(exact, QuantizedLinear(layer.weight, layer.bias, activation, after=after)) if int8 else exact
+
+
 class Feedforward(nn.Module):
     """Adds `second(activation(first(x)))` to what is there already."""
 
-    def __init__(self, first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype) -> None:
-        """Args: first, second: the layers. dtype: the format to compute in, float32 or bfloat16."""
+    def __init__(
+        self, first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype, *, int8: bool = False
+    ) -> None:
+        """Args: first, second: the layers. dtype, int8: the format to compute in, see `lean`."""
         super().__init__()
-        self._first = PackedLinear(first.weight.to(dtype), first.bias.to(dtype), activation)
-        self._second = PackedLinear(second.weight.to(dtype), second.bias.to(dtype))
+        self._first = lean(first, dtype, activation, int8=int8)
+        self._second = lean(second, dtype, int8=int8, after=activation)
 
     def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
         """Args: x: (..., C). onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""

@@ -20,7 +20,7 @@ from sam2.modeling.sam.transformer import RoPEAttention
 from torch import nn
 
 from trackmatte.kernels.attention import ROWS, Block, attend, blocks_of, weighted
-from trackmatte.kernels.linear import Feedforward
+from trackmatte.kernels.linear import Feedforward, settle
 from trackmatte.kernels.rope import Rotation, halves, rotation
 
 
@@ -44,7 +44,9 @@ class Remembered:
 class MemoryAttention(nn.Module):
     """Stands in for `sam2`'s module, with its weights."""
 
-    def __init__(self, eager: EagerAttention, side: int, *, pool: int = 1, dtype: torch.dtype) -> None:
+    def __init__(
+        self, eager: EagerAttention, side: int, *, pool: int = 1, dtype: torch.dtype, int8: bool = False
+    ) -> None:
         """Takes weights over.
 
         Args:
@@ -52,12 +54,14 @@ class MemoryAttention(nn.Module):
             side: tokens of a frame are side * side.
             pool: maps hold means of cells of pool * pool tokens, each of which counts as that many.
             dtype: what products are computed in; sums and norms are float32.
+            int8: compares queries with keys, and feeds forward, in 8-bit integers; dtype is then float32.
         """
         super().__init__()
         self._dtype = dtype
+        self._settled = not int8
         self._count = float(pool * pool)
         self._at_input: bool = eager.pos_enc_at_input
-        self._layers = nn.ModuleList(_Layer(layer, side, pool, dtype) for layer in eager.layers)
+        self._layers = nn.ModuleList(_Layer(layer, side, pool, dtype, int8) for layer in eager.layers)
         self._norm = eager.norm
 
     def forward(
@@ -92,6 +96,9 @@ class MemoryAttention(nn.Module):
         x = tokens.float() + 0.1 * position if self._at_input else tokens.float()
         for layer in self._layers:
             x = layer(x, remembered)
+        if not self._settled:
+            settle(self, "memory attention")
+            self._settled = True
         normed: torch.Tensor = self._norm(x)
         return normed
 
@@ -128,15 +135,15 @@ class EagerMemoryAttention(nn.Module):
 class _Layer(nn.Module):
     """Self-attention, attention to what is remembered, and two linear layers, each added to its input."""
 
-    def __init__(self, eager: MemoryAttentionLayer, side: int, pool: int, dtype: torch.dtype) -> None:
+    def __init__(self, eager: MemoryAttentionLayer, side: int, pool: int, dtype: torch.dtype, int8: bool) -> None:
         super().__init__()
         assert not eager.pos_enc_at_attn
         assert not eager.pos_enc_at_cross_attn_queries
         assert eager.pos_enc_at_cross_attn_keys
         self._norms = nn.ModuleList((eager.norm1, eager.norm2, eager.norm3))
-        self._to_itself = _Attention(eager.self_attn, side, 1, dtype)
-        self._to_memory = _Attention(eager.cross_attn_image, side, pool, dtype)
-        self._feedforward = Feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype)
+        self._to_itself = _Attention(eager.self_attn, side, 1, dtype, int8)
+        self._to_memory = _Attention(eager.cross_attn_image, side, pool, dtype, int8)
+        self._feedforward = Feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype, int8=int8)
 
     def forward(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
         """(1 or O, N, C) to (O, N, C)."""
@@ -149,10 +156,10 @@ class _Layer(nn.Module):
 class _Attention(nn.Module):
     """One rotary attention of one head, without projection of the values before it."""
 
-    def __init__(self, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype) -> None:
+    def __init__(self, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype, int8: bool) -> None:
         super().__init__()
         assert eager.num_heads == 1
-        self._dtype = dtype
+        self._dtype, self._int8 = dtype, int8
         scale = eager.internal_dim**-0.5
         self._query = _Projection(halves(eager.q_proj.weight) * scale, halves(eager.q_proj.bias) * scale, dtype)
         self._key = _Projection(halves(eager.k_proj.weight), halves(eager.k_proj.bias), dtype)
@@ -168,7 +175,8 @@ class _Attention(nn.Module):
 
     def forward(self, x: torch.Tensor, blocks: Iterator[Block]) -> torch.Tensor:
         """(1 or O, N, C) and keys with values of O objects to (O, N, C)."""
-        return torch.as_tensor(self._out(attend(self._query_rotation(self._query(x)), blocks)).float())
+        attended = attend(self._query_rotation(self._query(x)), blocks, int8=self._int8)
+        return torch.as_tensor(self._out(attended).float())
 
     def keys(self, x: torch.Tensor) -> Iterator[Block]:
         """A map as keys and values of its own: (B, T, C)."""

@@ -16,7 +16,7 @@ from sam2.modeling.backbones.hieradet import Hiera, MultiScaleBlock, do_pool
 from sam2.modeling.backbones.utils import window_partition, window_unpartition
 from torch import nn
 
-from trackmatte.kernels.linear import Feedforward, PackedLinear
+from trackmatte.kernels.linear import Feedforward, lean, settle
 from trackmatte.kernels.precision import half
 
 STRIP = 2**18  # numbers in a strip of a map, about: 1 MB in float32
@@ -25,17 +25,18 @@ STRIP = 2**18  # numbers in a strip of a map, about: 1 MB in float32
 class SteadyHiera(nn.Module):
     """Stands in for `sam2`'s Hiera: the position encoding made once; on a CPU its blocks in strips."""
 
-    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype) -> None:
-        """Args: eager: its parts are taken. size: of the picture. dtype: what products are computed in."""
+    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype, *, int8: bool = False) -> None:
+        """Args: eager: its parts are taken. size: of the picture. dtype, int8: what products are computed in."""
         super().__init__()
         self._embed = eager.patch_embed
         self._ends: list[int] = eager.stage_ends
         self._dtype = dtype
+        self._settled = not int8
         with torch.inference_mode():
             self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
         self._blocks = eager.blocks
         if self._position.device.type == "cpu":
-            self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype))
+            self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype, int8))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution, overwritten by the next call."""
@@ -46,14 +47,17 @@ class SteadyHiera(nn.Module):
                 x = block(x)
                 if i in self._ends:
                     outputs.append(x.permute(0, 3, 1, 2).float())
+        if not self._settled:
+            settle(self, "image encoder")
+            self._settled = True
         return outputs
 
 
 class SteadyBlock(nn.Module):
     """Stands in for a block of `sam2`'s Hiera, on a CPU. It overwrites its input unless it starts a stage."""
 
-    def __init__(self, eager: MultiScaleBlock, side: int, dtype: torch.dtype) -> None:
-        """Args: eager: the module, whose parts are taken. side: H and W. dtype: what products are computed in."""
+    def __init__(self, eager: MultiScaleBlock, side: int, dtype: torch.dtype, *, int8: bool = False) -> None:
+        """Args: eager: its parts are taken. side: H and W. dtype, int8: what products are computed in, see `lean`."""
         super().__init__()
         self._norms = nn.ModuleList((eager.norm1, eager.norm2))
         self._window = int(eager.window_size)
@@ -61,13 +65,13 @@ class SteadyBlock(nn.Module):
         self._attention = eager.attn
         self._attention.q_pool = _Pool() if eager.q_stride else None
         for name in ("qkv", "proj"):
-            setattr(self._attention, name, _packed(getattr(eager.attn, name), dtype))
+            setattr(self._attention, name, lean(getattr(eager.attn, name), dtype, int8=int8))
         first, second = eager.mlp.layers
-        self._feedforward = Feedforward(first, second, "gelu", dtype)
+        self._feedforward = Feedforward(first, second, "gelu", dtype, int8=int8)
         starts = eager.dim != eager.dim_out
         assert starts == (self.stride == 2)
         assert self._window or not starts
-        self._shortcut = _packed(eager.proj, dtype) if starts else None
+        self._shortcut = lean(eager.proj, dtype, int8=int8) if starts else None
         self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
         step = self._window or 1
         self._rows = step * max(1, round(STRIP / (side * eager.dim * step)))
@@ -107,13 +111,9 @@ class _Pool(nn.Module):
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
-def _steady(blocks: nn.ModuleList, side: int, dtype: torch.dtype) -> Iterator[SteadyBlock]:
+def _steady(blocks: nn.ModuleList, side: int, dtype: torch.dtype, int8: bool) -> Iterator[SteadyBlock]:
     """The twins of all blocks. Args: side: of the first one's map."""
     for block in blocks:
-        steady = SteadyBlock(block, side, dtype)
+        steady = SteadyBlock(block, side, dtype, int8=int8)
         side //= steady.stride
         yield steady
-
-
-def _packed(linear: nn.Linear, dtype: torch.dtype) -> PackedLinear:
-    return PackedLinear(linear.weight.to(dtype), linear.bias.to(dtype))

@@ -10,6 +10,7 @@ import torch
 from sam2.modeling.sam2_base import SAM2Base
 
 from trackmatte.errors import ModelError
+from trackmatte.kernels.int8 import int8_pays
 from trackmatte.kernels.precision import resolve_device, resolve_dtype
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.network import Network
@@ -74,7 +75,9 @@ def load_model(
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `fp32` rounds as the reference does; `bf16` and `fp16` compute in a half format. `auto` is a half
             format on a GPU, and for a large network on a CPU that is faster in it; else float32, in the fastest order.
-        speed: `exact`, or `fast`: memory keeps means of neighbouring tokens, which gives slightly other masks.
+        speed: `exact`, or `fast`, which gives slightly other masks: memory keeps means of neighbouring tokens, and on a
+            CPU with instructions for it a SAM 2 model multiplies 8-bit integers, if precision is `auto` and it is not
+            compiled, in layers where the first frames show that they are enough.
         compile: compile the image encoder: a slow start, then faster frames.
 
     Raises:
@@ -119,7 +122,7 @@ def open_model(
         spec: the model.
         state: names and tensors, all of them and no others.
         source: what to call the weights in an error.
-        careful: in float32, round as the reference does.
+        careful: in float32, round as the reference does; no products of 8-bit integers.
         speed: `exact` or `fast`.
         compile: see `load_model`.
 
@@ -128,10 +131,12 @@ def open_model(
     """
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
+    plain = device.type == "cpu" and dtype == torch.float32 and not careful and not compile
     options = NetworkOptions(
         dtype=dtype,
         careful=careful and dtype == torch.float32,
         pool=spec.pool if speed == "fast" else 1,
+        int8=speed == "fast" and spec.int8 and plain and int8_pays(),
         compile=compile,
     )
     return Model(spec.name, Network(modules.to(device), options), device, dtype)

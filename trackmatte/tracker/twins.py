@@ -26,12 +26,14 @@ class NetworkOptions:
         dtype: what products are computed in.
         careful: rounds as the reference does, and a batch of objects as each alone; else equal but for rounding.
         pool: memory keeps the means of cells of pool * pool tokens; 1 keeps every token, as SAM 2 does.
+        int8: products of the SAM 2 models' image encoder and memory attention are of 8-bit integers, on a CPU.
         compile: compiles the image encoder.
     """
 
     dtype: torch.dtype = torch.float32
     careful: bool = False
     pool: int = 1
+    int8: bool = False
     compile: bool = False
 
 
@@ -44,7 +46,9 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
     if options.careful and options.pool == 1:
         modules.memory_attention = EagerMemoryAttention(attention)
     else:
-        modules.memory_attention = MemoryAttention(attention, side, pool=options.pool, dtype=options.dtype)
+        modules.memory_attention = MemoryAttention(
+            attention, side, pool=options.pool, dtype=options.dtype, int8=options.int8
+        )
     if options.careful:
         _replace_convolutions(encoder.trunk, LeanConvolution)
         _round_as_alone(modules)
@@ -52,7 +56,7 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
     _join_fine_levels(modules)
     _replace_convolutions(encoder.trunk, FusedConvolution)
     if isinstance(encoder.trunk, Hiera):
-        encoder.trunk = SteadyHiera(encoder.trunk, modules.image_size, options.dtype)
+        encoder.trunk = SteadyHiera(encoder.trunk, modules.image_size, options.dtype, int8=options.int8)
 
 
 def compile_encoder(modules: SAM2Base) -> None:

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from sam2.modeling.position_encoding import apply_rotary_enc, compute_axial_cis
 
 from tests.unit.kernels.tolerances import TOLERANCE, distance
+from trackmatte.kernels import attention
 from trackmatte.kernels.attention import ROWS, attend, attend_plainly, blocks_of, weighted
 from trackmatte.kernels.rope import halves, rotation
 
@@ -30,12 +31,28 @@ def test_attention_in_blocks_gives_what_torchs_attention_gives(dtype, objects, q
     assert distance(attend_plainly(q, blocks_of(k, v)), expected) < TOLERANCE[dtype]
 
 
-def test_large_scores_neither_overflow_nor_vanish():
-    """Scores of hundreds, and the greatest in the last block."""
-    q, k, v = inputs(2, 50, ROWS + 70, 16, 4, scale=200.0)
-    k[:, -1] *= 5
+@pytest.mark.parametrize(("scale", "last"), [(200.0, 5), (200.0, 0), (10.0, 5), (10.0, 2)])
+def test_large_scores_neither_overflow_nor_vanish(scale, last):
+    """Scores of tens and of hundreds, the greatest of them in any block."""
+    q, k, v = inputs(2, 50, 2 * ROWS + 70, 16, 4, scale=scale)
+    k[:, -1] *= last
     expected = F.scaled_dot_product_attention(q, k, v, scale=1.0)
     assert distance(attend(q, blocks_of(k, weighted(v))), expected) < 1e-4
+    for swapped in ((k.flip(1), v.flip(1)), (k.roll(ROWS, 1), v.roll(ROWS, 1))):
+        assert distance(attend(q, blocks_of(swapped[0], weighted(swapped[1]))), expected) < 1e-4
+
+
+def test_later_blocks_of_greater_scores_are_looked_at_again_only_where_they_must(monkeypatch):
+    q, k, v = inputs(1, 50, 2 * ROWS, 16, 4)
+    compared = []
+    scores = attention._scores
+    monkeypatch.setattr(attention, "_scores", lambda part: lambda keys: compared.append(1) or scores(part)(keys))
+    for factor, count in ((10, 2), (200, 3)):
+        compared.clear()
+        later = torch.cat([k[:, :ROWS], factor * k[:, ROWS:]], dim=1)
+        found = attend(q, blocks_of(later, weighted(v)))
+        assert distance(found, F.scaled_dot_product_attention(q, later, v, scale=1.0)) < 1e-5
+        assert len(compared) == count
 
 
 def test_queries_may_be_shared_by_all_objects():

@@ -1,14 +1,17 @@
 """The network's twins beside the modules of `sam2` that they stand in for, and whole runs in every mode."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from tests.parity.reference import moving_clip, random_state, small_spec
+from tests.unit.kernels.test_int8 import needs_int8
 from tests.unit.kernels.tolerances import TOLERANCE, distance
 from trackmatte.io.decode import open_clip
+from trackmatte.kernels.int8 import QuantizedLinear
 from trackmatte.tracker import hiera
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
@@ -55,6 +58,46 @@ def test_memory_attention_gives_what_that_of_sam2_gives(modules, dtype, objects,
     assert found.dtype == torch.float32
     assert distance(found, expected) < 5 * TOLERANCE[dtype]
     assert expected.std() > 0.1
+
+
+@needs_int8
+@torch.inference_mode()
+@pytest.mark.parametrize(("objects", "maps", "side"), [(1, 7, 8), (2, 7, 33)])
+def test_memory_attention_in_8_bits_is_near(modules, objects, maps, side):
+    inputs = remembered(modules, objects=objects, maps=maps, side=side)
+    exact = MemoryAttention(modules.memory_attention, side, dtype=torch.float32)(*inputs)
+    attention = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, int8=True)
+    first, second = attention(*inputs), attention(*inputs)
+    assert 0 < distance(first, exact) < 0.05
+    assert 0 < distance(second, exact) < 0.05
+    assert not torch.equal(first, second), "the feedforward layers settled for 8 bits"
+
+
+@needs_int8
+@torch.inference_mode()
+def test_a_hiera_in_8_bits_is_near(modules):
+    torch.manual_seed(0)
+    x = torch.randn(1, 3, modules.image_size, modules.image_size)
+    eager = modules.image_encoder.trunk
+    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, int8=True)
+    first = [level.clone() for level in twin(x)]
+    for judging, settled, expected in zip(first, twin(x), eager(x), strict=True):
+        assert distance(judging, expected) < 5 * TOLERANCE[torch.float32]
+        assert 1e-4 < distance(settled, expected) < 0.05
+
+
+def quantized_layers(spec, **options):
+    model = open_model(spec, random_state(spec), source="test", device=CPU, dtype=torch.float32, **options)
+    return sum(isinstance(module, QuantizedLinear) for module in model.network._modules.modules())
+
+
+@needs_int8
+def test_8_bits_are_for_fast_mode_in_the_precision_that_is_chosen_automatically():
+    spec = small_spec("21")
+    assert quantized_layers(spec, careful=False, speed="fast")
+    assert not quantized_layers(spec, careful=False, speed="exact")
+    assert not quantized_layers(spec, careful=True, speed="fast")
+    assert not quantized_layers(replace(spec, int8=False), careful=False, speed="fast")
 
 
 @torch.inference_mode()
