@@ -9,8 +9,9 @@ Shapes: O objects, N = h * w tokens of the frame, C their width, M maps of T tok
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -86,19 +87,34 @@ class MemoryAttention(nn.Module):
         Returns:
             (O, N, C) float32.
         """
+        x = tokens.float() + 0.1 * position if self._at_input else tokens.float()
+        x = cast(_Layer, self._layers[0]).look(x)
+        number = 1 if x.device.type == "cpu" else len(maps)  # of objects at once: one's maps fit into the cache
+        groups = (torch.split(each, number) for each in (maps, pointers, pointer_position))
+        read = [self._read(x, map_position.flatten(0, 1), *group) for group in zip(*groups, strict=True)]
+        if not self._settled:
+            settle(self, "memory attention")
+            self._settled = True
+        return torch.cat(read)
+
+    def _read(
+        self,
+        x: torch.Tensor,
+        map_position: torch.Tensor,
+        maps: torch.Tensor,
+        pointers: torch.Tensor,
+        pointer_position: torch.Tensor,
+    ) -> torch.Tensor:
+        """The layers for some objects, after the first look: (1, N, C) to (O, N, C)."""
         flat = maps.to(torch.float32).flatten(1, 2)
         remembered = Remembered(
-            placed=(flat + map_position.flatten(0, 1)).to(self._dtype),
+            placed=(flat + map_position).to(self._dtype),
             values=weighted(flat, self._count).to(self._dtype),
             pointers=(pointers + pointer_position).to(self._dtype),
             pointer_values=weighted(pointers).to(self._dtype),
         )
-        x = tokens.float() + 0.1 * position if self._at_input else tokens.float()
-        for layer in self._layers:
-            x = layer(x, remembered)
-        if not self._settled:
-            settle(self, "memory attention")
-            self._settled = True
+        for i, layer in enumerate(cast(Iterable[_Layer], self._layers)):
+            x = layer.remember(x if i == 0 else layer.look(x), remembered)
         normed: torch.Tensor = self._norm(x)
         return normed
 
@@ -145,10 +161,13 @@ class _Layer(nn.Module):
         self._to_memory = _Attention(eager.cross_attn_image, side, pool, dtype, int8)
         self._feedforward = Feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype, int8=int8)
 
-    def forward(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
-        """(1 or O, N, C) to (O, N, C)."""
+    def look(self, x: torch.Tensor) -> torch.Tensor:
+        """The self-attention: (1 or O, N, C) to the same."""
         y = self._norms[0](x)
-        x = x + self._to_itself(y, self._to_itself.keys(y))
+        return torch.as_tensor(x + self._to_itself(y, self._to_itself.keys(y)))
+
+    def remember(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
+        """The rest: (1 or O, N, C) to (O, N, C)."""
         x = x + self._to_memory(self._norms[1](x), self._to_memory.remembered(remembered))
         return torch.as_tensor(self._feedforward(self._norms[2](x), x))
 
