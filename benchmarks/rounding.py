@@ -1,0 +1,81 @@
+"""How much 8-bit integers change what the network sees and remembers, beside the same fast mode in float32.
+
+    python -m benchmarks.rounding --model sam2.1-tiny --random --json out.json
+
+Given are relative differences, root mean square: of image features of a frame that the layers did not settle on, and of
+what memory attention makes of the same frame and memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.common import CLIP, weights, write
+from trackmatte.io.decode import open_clip
+from trackmatte.tracker.model import Model, open_model
+from trackmatte.tracker.propagate import Propagator
+from trackmatte.tracker.registry import ModelSpec, find_spec
+from trackmatte.tracker.weights import State
+from trackmatte.types import Point
+
+CPU = torch.device("cpu")
+
+
+def fast(spec: ModelSpec, state: State) -> Model:
+    return open_model(spec, state, source="weights", device=CPU, dtype=torch.float32, careful=False, speed="fast")
+
+
+def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+@torch.inference_mode()
+def measure(spec: ModelSpec, state: State, frames: int) -> dict[str, float]:
+    """Both models over the frames; compared at the last of them."""
+    plain, in_8_bits = fast(replace(spec, int8=False), state), fast(replace(spec, int8=True), state)
+    inputs: tuple[Any, ...] = ()
+
+    def note(module: object, given: tuple[Any, ...]) -> None:
+        nonlocal inputs
+        inputs = given
+
+    plain.network._modules.memory_attention.register_forward_pre_hook(note)
+    with open_clip(CLIP) as clip:
+        tracker, other = (
+            Propagator(model, height=clip.info.height, width=clip.info.width) for model in (plain, in_8_bits)
+        )
+        for tracked in (tracker, other):
+            tracked.seed([Point(370, 420)])
+        for frame, _ in zip(clip, range(frames), strict=False):
+            tracker.step(frame)
+            other.step(frame)
+        levels = [(image.top, *image.fine) for image in (other.prepare(frame), tracker.prepare(frame))]
+    names = ("top", "fine, a quarter", "fine, an eighth")
+    results = {name: difference(*pair) for name, pair in zip(names, zip(*levels, strict=True), strict=True)}
+    attended = [model.network._modules.memory_attention(*inputs) for model in (in_8_bits, plain)]
+    return results | {"with memory": difference(*attended)}
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="sam2.1-tiny")
+    parser.add_argument("--random", action="store_true", help="random weights: needs no checkpoint")
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--json", type=Path, help="write the results here")
+    options = parser.parse_args()
+    spec = find_spec(options.model)
+    results = measure(spec, weights(spec, random=options.random), options.frames)
+    for name, value in results.items():
+        print(f"{name:20}{100 * value:.2f} %")
+    write(options.json, CPU, results)
+
+
+if __name__ == "__main__":
+    main()
