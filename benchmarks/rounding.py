@@ -2,8 +2,8 @@
 
     python -m benchmarks.rounding --model sam2.1-tiny --random --json out.json
 
-Given are relative differences, root mean square: of image features of a frame that the layers did not settle on, and of
-what memory attention makes of the same frame and memory.
+Given are relative differences, root mean square: of image features of a frame that the layers did not settle on, of what
+memory attention makes of the same frame and memory, and of the memory of the same frame and masks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,14 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 def measure(spec: ModelSpec, state: State, frames: int) -> dict[str, float]:
     """Both models over the frames; compared at the last of them."""
     plain, in_8_bits = fast(replace(spec, int8=False), state), fast(replace(spec, int8=True), state)
-    inputs: tuple[Any, ...] = ()
+    parts = {"with memory": "memory_attention", "memory": "memory_encoder"}
+    inputs: dict[str, tuple[Any, ...]] = {}
 
-    def note(module: object, given: tuple[Any, ...]) -> None:
-        nonlocal inputs
-        inputs = given
+    def note(name: str, module: object, given: tuple[Any, ...]) -> None:
+        inputs[name] = given
 
-    plain.network._modules.memory_attention.register_forward_pre_hook(note)
+    for name in parts.values():
+        getattr(plain.network._modules, name).register_forward_pre_hook(partial(note, name))
     with open_clip(CLIP) as clip:
         tracker, other = (
             Propagator(model, height=clip.info.height, width=clip.info.width) for model in (plain, in_8_bits)
@@ -58,8 +60,10 @@ def measure(spec: ModelSpec, state: State, frames: int) -> dict[str, float]:
         levels = [(image.top, *image.fine) for image in (other.prepare(frame), tracker.prepare(frame))]
     names = ("top", "fine, a quarter", "fine, an eighth")
     results = {name: difference(*pair) for name, pair in zip(names, zip(*levels, strict=True), strict=True)}
-    attended = [model.network._modules.memory_attention(*inputs) for model in (in_8_bits, plain)]
-    return results | {"with memory": difference(*attended)}
+    for row, name in parts.items():
+        found, expected = (getattr(each.network._modules, name)(*inputs[name]) for each in (in_8_bits, plain))
+        results[row] = difference(found, expected)
+    return results
 
 
 def main() -> None:

@@ -28,18 +28,18 @@ class LeanConvolution(nn.Module):
         return x.clamp_(0, 6) if self.clamp else x
 
 
-class FusedConvolution(nn.Module):
-    """Does what a convolution, a batch norm and ReLU6 do one after another, but for rounding.
+class PackedConvolution(nn.Module):
+    """Does what a convolution and ReLU6 do one after another, but for rounding.
 
-    The batch norm is folded into weight and bias. On a CPU the weight is laid out for oneDNN and for the maps' size, at
-    the first of them (a layout for any size takes twice the time), and the result is clamped in the cache; elsewhere,
-    and where this torch can't, a plain convolution and a clamp do the same.
+    On a CPU the weight is laid out for oneDNN and for the maps' size, at the first of them (a layout for any size takes
+    twice the time), and the result is clamped in the cache; elsewhere, and where this torch can't, a plain convolution
+    and a clamp do the same.
     """
 
-    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, *, clamp: bool) -> None:
-        """Args: convolution: with its padding in it. norm: applied next. clamp: whether ReLU6 follows."""
+    def __init__(self, convolution: nn.Conv2d, *, clamp: bool = False) -> None:
+        """Args: convolution: with its padding in it. clamp: whether ReLU6 follows."""
         super().__init__()
-        self.plain = fold_norm(convolution, norm)
+        self.plain = convolution
         self.clamp = clamp
         self._size: torch.Size | None = None
         self._packed: torch.Tensor | None = None
@@ -54,6 +54,14 @@ class FusedConvolution(nn.Module):
             x = torch.as_tensor(plain(x))
             return x.clamp_(0, 6) if self.clamp else x
         return _packed_convolution(x, self._packed, plain, self.clamp)
+
+
+class FusedConvolution(PackedConvolution):
+    """Does what a convolution, a batch norm and ReLU6 do one after another, the batch norm folded into the weights."""
+
+    def __init__(self, convolution: nn.Conv2d, norm: nn.BatchNorm2d, *, clamp: bool) -> None:
+        """Args: convolution: with its padding in it. norm: applied next. clamp: whether ReLU6 follows."""
+        super().__init__(fold_norm(convolution, norm), clamp=clamp)
 
 
 @torch.no_grad()

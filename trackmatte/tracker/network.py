@@ -21,7 +21,6 @@ from trackmatte.tracker.twins import NetworkOptions, compile_encoder, use_twins
 
 NO_OBJECT = -1024.0  # logit of every pixel of an absent object
 _MASK_SCALE, _MASK_BIAS = 20.0, -10.0  # from a given mask's 0 and 1 to logits
-_PIECE = 1024**2  # pixels of masks that are encoded together: temporaries of more take longer than they save
 _CLAMP = 32.0  # of an earlier mask's logits, when they go back in as a prompt
 
 
@@ -222,9 +221,7 @@ class Network:
         for i in prompted.nonzero().flatten().tolist():
             masks[i] = logits[i] > 0
         masks.mul_(modules.sigmoid_scale_for_mem_enc).add_(modules.sigmoid_bias_for_mem_enc)
-        pieces = torch.split(masks, max(1, _PIECE // self.image_size**2))
-        encoded = [modules.memory_encoder(image.top, piece, skip_mask_sigmoid=True) for piece in pieces]
-        maps = torch.cat([each["vision_features"] for each in encoded])
+        maps: torch.Tensor = modules.memory_encoder(image.top, masks)
         if modules.no_obj_embed_spatial is not None:
             absent = (decoded.scores <= 0).to(torch.float32)
             maps = maps + absent[..., None, None] * modules.no_obj_embed_spatial[..., None, None]

@@ -15,6 +15,7 @@ from trackmatte.kernels.positions import StoredPosition
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.hiera import SteadyHiera
+from trackmatte.tracker.memory_encoder import EagerMemoryEncoder, SteadyMemoryEncoder
 from trackmatte.tracker.trunk import ConvNorm
 
 
@@ -26,7 +27,7 @@ class NetworkOptions:
         dtype: what products are computed in.
         careful: rounds as the reference does, and a batch of objects as each alone; else equal but for rounding.
         pool: memory keeps the means of cells of pool * pool tokens; 1 keeps every token, as SAM 2 does.
-        int8: products of the SAM 2 models' image encoder and memory attention are of 8-bit integers, on a CPU.
+        int8: most products of the SAM 2 models' encoders and memory attention are of 8-bit integers, on a CPU.
         compile: compiles the image encoder.
     """
 
@@ -49,6 +50,10 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
         modules.memory_attention = MemoryAttention(
             attention, side, pool=options.pool, dtype=options.dtype, int8=options.int8
         )
+    if options.careful or modules.device.type != "cpu":
+        modules.memory_encoder = EagerMemoryEncoder(modules.memory_encoder)
+    else:
+        modules.memory_encoder = SteadyMemoryEncoder(modules.memory_encoder, int8=options.int8)
     if options.careful:
         _replace_convolutions(encoder.trunk, LeanConvolution)
         _round_as_alone(modules)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from sam2.modeling.position_encoding import PositionEmbeddingSine
+from sam2.modeling.sam2_utils import LayerNorm2d
 from sam2.utils.misc import load_video_frames
 from torch import nn
 
@@ -13,7 +14,14 @@ from tests.unit.kernels.tolerances import TOLERANCE, distance
 from trackmatte.errors import ModelError
 from trackmatte.kernels import convolution, precision
 from trackmatte.kernels.compile import compiled
-from trackmatte.kernels.convolution import FusedConvolution, LeanConvolution, absorb_padding, join_pointwise
+from trackmatte.kernels.convolution import (
+    FusedConvolution,
+    LeanConvolution,
+    PackedConvolution,
+    absorb_padding,
+    join_pointwise,
+)
+from trackmatte.kernels.norm import FEW, ChannelNorm
 from trackmatte.kernels.pixels import Normalizer, resize_square
 from trackmatte.kernels.positions import StoredPosition
 from trackmatte.kernels.precision import half, resolve_device, resolve_dtype
@@ -107,6 +115,31 @@ def test_fused_convolutions_give_what_the_plain_steps_give(
             expected = F.relu6(expected) if clamp else expected
             assert distance(fused(x), expected) < TOLERANCE[torch.float32]
             assert torch.equal(x, before), "the input is another module's, too"
+
+
+@pytest.mark.parametrize(("out", "kernel", "stride", "groups"), [(4, 3, 2, 1), (6, 7, 1, 6)])
+def test_packed_convolutions_keep_channels_last(out, kernel, stride, groups):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, out, kernel, stride, kernel // 2, groups=groups)
+    x = torch.randn(1, 6, 13, 9).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        found = PackedConvolution(plain)(x)
+        assert distance(found, plain(x)) < TOLERANCE[torch.float32]
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels", [FEW - 1, FEW, 33])
+def test_a_channel_norm_gives_what_the_eager_one_gives(channels, layout):
+    torch.manual_seed(0)
+    eager = LayerNorm2d(channels)
+    for values in (eager.weight, eager.bias):
+        nn.init.normal_(values)
+    x = (3 * torch.randn(2, channels, 5, 7) + 1).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        before = x.clone()
+        assert distance(ChannelNorm(eager)(x), eager(x)) < TOLERANCE[torch.float32]
+        assert torch.equal(x, before)
 
 
 def test_a_convolution_that_cannot_be_packed_runs_eagerly_and_says_so(caplog, monkeypatch):

@@ -16,6 +16,7 @@ from trackmatte.tracker import hiera
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.hiera import SteadyHiera
+from trackmatte.tracker.memory_encoder import EagerMemoryEncoder, SteadyMemoryEncoder
 from trackmatte.tracker.model import load_model, open_model
 from trackmatte.tracker.propagate import Propagator
 from trackmatte.types import Box, Point
@@ -84,6 +85,36 @@ def test_a_hiera_in_8_bits_is_near(modules):
     for judging, settled, expected in zip(first, twin(x), eager(x), strict=True):
         assert distance(judging, expected) < 5 * TOLERANCE[torch.float32]
         assert 1e-4 < distance(settled, expected) < 0.05
+
+
+def looked_at(modules, *, objects, side):
+    """Arguments of a memory encoder: random features, and masks of blots, scaled as the model scales them."""
+    torch.manual_seed(0)
+    blots = torch.randn(objects, 1, side, side).repeat_interleave(16, dim=2).repeat_interleave(16, dim=3)
+    return torch.randn(1, modules.hidden_dim, side, side), 20 * torch.sigmoid(5 * blots) - 10
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("objects", "side"), [(1, 8), (3, 5), (2, 33)])
+def test_the_memory_encoder_gives_what_that_of_sam2_gives(modules, objects, side):
+    """Of a second size too: the convolutions are laid out anew."""
+    twin = SteadyMemoryEncoder(modules.memory_encoder)
+    for inputs in (looked_at(modules, objects=1, side=4), looked_at(modules, objects=objects, side=side)):
+        expected = EagerMemoryEncoder(modules.memory_encoder)(*inputs)
+        found = twin(*inputs)
+        assert found.dtype == torch.float32
+        assert distance(found, expected) < 5 * TOLERANCE[torch.float32]
+        assert expected.std() > 0.01
+
+
+@needs_int8
+@torch.inference_mode()
+def test_the_memory_encoder_in_8_bits_is_near(modules):
+    inputs = looked_at(modules, objects=2, side=33)
+    exact = EagerMemoryEncoder(modules.memory_encoder)(*inputs)
+    twin = SteadyMemoryEncoder(modules.memory_encoder, int8=True)
+    assert distance(twin(*inputs), exact) < 5 * TOLERANCE[torch.float32], "judging"
+    assert 1e-6 < distance(twin(*inputs), exact) < 0.02
 
 
 def quantized_layers(spec, **options):
