@@ -2,7 +2,7 @@
 
     python -m benchmarks.rounding --model sam2.1-tiny --random --json out.json
 
-Given are relative differences, root mean square: of image features of a frame that the layers did not settle on, of what
+Given are relative differences, root mean square: of image features of a frame that layers did not settle on, of what
 memory attention makes of the same frame and memory, and of the memory of the same frame and masks.
 """
 
