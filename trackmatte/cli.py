@@ -135,7 +135,7 @@ def cli(debug: bool) -> None:
     help="Fast pools the memory and multiplies in 8 bits: slightly other masks.",
 )
 @click.option(
-    "--compile/--no-compile", "compile_", default=False, help="Compile the network (slow start, faster frames)."
+    "--compile/--no-compile", "compile_", default=False, help="Compile for this machine (slower start, faster frames)."
 )
 @click.option("--start", metavar="TIME", help="Where to begin: a frame index (48) or seconds (1.6s).")
 @click.option("--end", metavar="TIME", help="Where to end; that frame is left out.")

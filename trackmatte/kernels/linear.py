@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from trackmatte.kernels.int8 import Activation, QuantizedLinear
+from trackmatte.kernels.native.linear import NativeFeedforward, NativeLinear
+from trackmatte.kernels.precision import Products
 
 logger = logging.getLogger(__name__)
 PIECE = 1024  # tokens of a piece
@@ -43,27 +45,22 @@ class PackedLinear(nn.Module):
         return torch.as_tensor(linear(x, self._packed, self._bias, self._activation or "none", [], "none"))
 
 
-class JudgedLinear(nn.Module):
-    """A layer in 8-bit integers, if they are enough for its weights and what comes in; else in floating point.
+class _Judged(nn.Module):
+    """Something in 8-bit integers, if they are enough for its weights and what comes in; else in floating point.
 
     How much they lose depends on how far the largest numbers stand out. Until `settle` both are computed and compared,
     and the result is that of floating point.
     """
 
-    def __init__(self, exact: PackedLinear, quantized: QuantizedLinear) -> None:
+    def __init__(self, exact: nn.Module, quantized: nn.Module) -> None:
         super().__init__()
         self._exact, self._quantized = exact, quantized
         self._chosen: nn.Module | None = None
         self._lost, self._whole = 0.0, 0.0
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to (..., C'), float32."""
-        if self._chosen is not None:
-            return torch.as_tensor(self._chosen(x))
-        result: torch.Tensor = self._exact(x)
-        self._lost += float((self._quantized(x) - result).square().sum())
-        self._whole += float(result.square().sum())
-        return result
+    def _compare(self, quantized: torch.Tensor, exact: torch.Tensor) -> None:
+        self._lost += float((quantized - exact).square().sum())
+        self._whole += float(exact.square().sum())
 
     def settle(self) -> bool:
         """Decides from what came in so far. Returns whether for 8 bits."""
@@ -73,11 +70,35 @@ class JudgedLinear(nn.Module):
         return enough
 
 
+class JudgedLinear(_Judged):
+    """A linear layer."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., C) to (..., C'), float32."""
+        if self._chosen is not None:
+            return torch.as_tensor(self._chosen(x))
+        exact: torch.Tensor = self._exact(x)
+        self._compare(self._quantized(x), exact)
+        return exact
+
+
+class JudgedFeedforward(_Judged):
+    """Two layers, together."""
+
+    def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
+        """See `Feedforward.forward`."""
+        if self._chosen is not None:
+            return torch.as_tensor(self._chosen(x, onto))
+        exact: torch.Tensor = self._exact(x, torch.zeros_like(onto))
+        self._compare(self._quantized(x, torch.zeros_like(onto)), exact)
+        return onto.add_(exact)
+
+
 def settle(module: nn.Module, name: str) -> None:
     """Lets the judged layers in a module decide, and says in the log what they decided."""
-    judged = [layer for layer in module.modules() if isinstance(layer, JudgedLinear)]
+    judged = [part for part in module.modules() if isinstance(part, _Judged)]
     if judged:
-        number = sum([layer.settle() for layer in judged])
+        number = sum([part.settle() for part in judged])
         logger.info("%s: %d of %d layers in 8-bit integers", name, number, len(judged))
 
 
@@ -86,32 +107,50 @@ def lean(
     dtype: torch.dtype,
     activation: Activation | None = None,
     *,
-    int8: bool = False,
+    products: Products = "float",
     after: Activation | None = None,
-) -> PackedLinear | JudgedLinear:
+) -> PackedLinear | JudgedLinear | NativeLinear:
     """The twin of a layer for a CPU.
 
     Args:
         layer: the layer.
         dtype: the format to compute in, float32 or bfloat16.
         activation: what follows.
-        int8: computes products in 8-bit integers where they are enough.
+        products: `int8` computes them in 8-bit integers where they are enough; `native` and `native int8` by our own
+            kernels, in float16 for floating point.
         after: what the input comes from, see `QuantizedLinear`.
     """
+    if products in ("native", "native int8"):
+        native = NativeLinear(layer.weight, layer.bias, activation)
+        if products == "native":
+            return native
+        return JudgedLinear(native, NativeLinear(layer.weight, layer.bias, activation, int8=True))
     exact = PackedLinear(layer.weight.to(dtype), layer.bias.to(dtype), activation)
-    return JudgedLinear(exact, QuantizedLinear(layer.weight, layer.bias, activation, after=after)) if int8 else exact
+    if products == "float":
+        return exact
+    return JudgedLinear(exact, QuantizedLinear(layer.weight, layer.bias, activation, after=after))
+
+
+def feedforward(
+    first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype, *, products: Products = "float"
+) -> Feedforward | NativeFeedforward | JudgedFeedforward:
+    """The twin of two layers for a CPU. Args: first, second: the layers. dtype, products: see `lean`."""
+    if products in ("native", "native int8"):
+        native = NativeFeedforward(first, second, activation)
+        if products == "native":
+            return native
+        return JudgedFeedforward(native, NativeFeedforward(first, second, activation, int8=True))
+    return Feedforward(
+        lean(first, dtype, activation, products=products), lean(second, dtype, products=products, after=activation)
+    )
 
 
 class Feedforward(nn.Module):
-    """Adds `second(activation(first(x)))` to what is there already."""
+    """Adds `second(first(x))` to what is there already; an activation is in the first."""
 
-    def __init__(
-        self, first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype, *, int8: bool = False
-    ) -> None:
-        """Args: first, second: the layers. dtype, int8: the format to compute in, see `lean`."""
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
-        self._first = lean(first, dtype, activation, int8=int8)
-        self._second = lean(second, dtype, int8=int8, after=activation)
+        self._first, self._second = first, second
 
     def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
         """Args: x: (..., C). onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""

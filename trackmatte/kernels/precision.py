@@ -3,6 +3,8 @@
 A half format is for a Hiera and for memory attention, which take nearly all of the time. The rest stays in float32: it
 chooses between masks, and a choice tipped by rounding is another mask (`nano` in bfloat16 falls to an IoU of 0.85 with
 its masks in float32 where all is half, and keeps 0.99 so). Memory is kept in bfloat16 whatever the format.
+
+On a CPU float16 is for kernels of our own (`kernels/native`), which `compile` asks for.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import Literal
 import torch
 
 from trackmatte.errors import ModelError
+from trackmatte.kernels.native.build import native_pays
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Products = Literal["float", "int8", "native", "native int8"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,19 +42,22 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def resolve_dtype(precision: str, device: torch.device, *, small: bool = False) -> torch.dtype:
+def resolve_dtype(precision: str, device: torch.device, *, small: bool = False, compile: bool = False) -> torch.dtype:
     """The format to compute in.
 
     Args:
         precision: a name; `auto` is bfloat16 on a CUDA device that has it, else float16. On a CPU it is float32, unless
             products in bfloat16 are clearly faster there.
-        small: the network is one whose products are too small to gain; float32 on a CPU.
+        small: the network is one whose products are too small to gain from torch's bfloat16 on a CPU.
+        compile: kernels may be compiled; `auto` is then float16 on a CPU that multiplies it fastest.
 
     Raises:
         ModelError: the precision is unknown.
     """
     if precision == "auto":
         if device.type == "cpu":
+            if compile and native_pays():
+                return torch.float16
             return torch.bfloat16 if not small and bfloat16_pays() else torch.float32
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
     if precision not in _DTYPES:

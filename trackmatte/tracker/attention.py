@@ -9,44 +9,24 @@ Shapes: O objects, N = h * w tokens of the frame, C their width, M maps of T tok
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from sam2.modeling.memory_attention import MemoryAttention as EagerAttention
 from sam2.modeling.memory_attention import MemoryAttentionLayer
-from sam2.modeling.sam.transformer import RoPEAttention
 from torch import nn
 
-from trackmatte.kernels.attention import ROWS, Block, attend, blocks_of, weighted
-from trackmatte.kernels.linear import Feedforward, settle
-from trackmatte.kernels.rope import Rotation, halves, rotation
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Remembered:
-    """What O objects remember, as all layers read it.
-
-    Attributes:
-        placed: (O, M * T, C_map), the maps' tokens with where and when they were added.
-        values: (O, M * T, C_map + 1), the same without, from `weighted`.
-        pointers: (O, P, C_map), with when they were added.
-        pointer_values: (O, P, C_map + 1), the same without.
-    """
-
-    placed: torch.Tensor
-    values: torch.Tensor
-    pointers: torch.Tensor
-    pointer_values: torch.Tensor
+from trackmatte.kernels.linear import feedforward, settle
+from trackmatte.kernels.precision import Products
+from trackmatte.tracker.rotary import NativeRotaryAttention, Remembered, RotaryAttention
 
 
 class MemoryAttention(nn.Module):
     """Stands in for `sam2`'s module, with its weights."""
 
     def __init__(
-        self, eager: EagerAttention, side: int, *, pool: int = 1, dtype: torch.dtype, int8: bool = False
+        self, eager: EagerAttention, side: int, *, pool: int = 1, dtype: torch.dtype, products: Products = "float"
     ) -> None:
         """Takes weights over.
 
@@ -55,14 +35,15 @@ class MemoryAttention(nn.Module):
             side: tokens of a frame are side * side.
             pool: maps hold means of cells of pool * pool tokens, each of which counts as that many.
             dtype: what products are computed in; sums and norms are float32.
-            int8: compares queries with keys, and feeds forward, in 8-bit integers; dtype is then float32.
+            products: `int8` compares queries with keys, and feeds forward, in 8-bit integers, `native` does all by our
+                own kernels in float16; dtype is then float32.
         """
         super().__init__()
         self._dtype = dtype
-        self._settled = not int8
+        self._settled = products not in ("int8", "native int8")
         self._count = float(pool * pool)
         self._at_input: bool = eager.pos_enc_at_input
-        self._layers = nn.ModuleList(_Layer(layer, side, pool, dtype, int8) for layer in eager.layers)
+        self._layers = nn.ModuleList(_Layer(layer, side, pool, dtype, products) for layer in eager.layers)
         self._norm = eager.norm
 
     def forward(
@@ -91,7 +72,7 @@ class MemoryAttention(nn.Module):
         x = cast(_Layer, self._layers[0]).look(x)
         number = 1 if x.device.type == "cpu" else len(maps)  # of objects at once: one's maps fit into the cache
         groups = (torch.split(each, number) for each in (maps, pointers, pointer_position))
-        read = [self._read(x, map_position.flatten(0, 1), *group) for group in zip(*groups, strict=True)]
+        read = [self._read(x, map_position, *group) for group in zip(*groups, strict=True)]
         if not self._settled:
             settle(self, "memory attention")
             self._settled = True
@@ -106,12 +87,13 @@ class MemoryAttention(nn.Module):
         pointer_position: torch.Tensor,
     ) -> torch.Tensor:
         """The layers for some objects, after the first look: (1, N, C) to (O, N, C)."""
-        flat = maps.to(torch.float32).flatten(1, 2)
+        maps = maps.to(torch.float32)
         remembered = Remembered(
-            placed=(flat + map_position).to(self._dtype),
-            values=weighted(flat, self._count).to(self._dtype),
-            pointers=(pointers + pointer_position).to(self._dtype),
-            pointer_values=weighted(pointers).to(self._dtype),
+            maps=maps.to(self._dtype),
+            placed=(maps + map_position).to(self._dtype),
+            pointers=pointers.to(self._dtype),
+            placed_pointers=(pointers + pointer_position).to(self._dtype),
+            count=self._count,
         )
         for i, layer in enumerate(cast(Iterable[_Layer], self._layers)):
             x = layer.remember(x if i == 0 else layer.look(x), remembered)
@@ -151,73 +133,27 @@ class EagerMemoryAttention(nn.Module):
 class _Layer(nn.Module):
     """Self-attention, attention to what is remembered, and two linear layers, each added to its input."""
 
-    def __init__(self, eager: MemoryAttentionLayer, side: int, pool: int, dtype: torch.dtype, int8: bool) -> None:
+    def __init__(
+        self, eager: MemoryAttentionLayer, side: int, pool: int, dtype: torch.dtype, products: Products
+    ) -> None:
         super().__init__()
         assert not eager.pos_enc_at_attn
         assert not eager.pos_enc_at_cross_attn_queries
         assert eager.pos_enc_at_cross_attn_keys
         self._norms = nn.ModuleList((eager.norm1, eager.norm2, eager.norm3))
-        self._to_itself = _Attention(eager.self_attn, side, 1, dtype, int8)
-        self._to_memory = _Attention(eager.cross_attn_image, side, pool, dtype, int8)
-        self._feedforward = Feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype, int8=int8)
+        self._look, self._remember = (
+            NativeRotaryAttention(part, side, cell)
+            if products in ("native", "native int8")
+            else RotaryAttention(part, side, cell, dtype, int8=products == "int8")
+            for part, cell in ((eager.self_attn, 1), (eager.cross_attn_image, pool))
+        )
+        self._feedforward = feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype, products=products)
 
     def look(self, x: torch.Tensor) -> torch.Tensor:
         """The self-attention: (1 or O, N, C) to the same."""
-        y = self._norms[0](x)
-        return torch.as_tensor(x + self._to_itself(y, self._to_itself.keys(y)))
+        return torch.as_tensor(x + self._look.to_itself(self._norms[0](x)))
 
     def remember(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
         """The rest: (1 or O, N, C) to (O, N, C)."""
-        x = x + self._to_memory(self._norms[1](x), self._to_memory.remembered(remembered))
+        x = x + self._remember.to_memory(self._norms[1](x), remembered)
         return torch.as_tensor(self._feedforward(self._norms[2](x), x))
-
-
-class _Attention(nn.Module):
-    """One rotary attention of one head, without projection of the values before it."""
-
-    def __init__(self, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype, int8: bool) -> None:
-        super().__init__()
-        assert eager.num_heads == 1
-        self._dtype, self._int8 = dtype, int8
-        scale = eager.internal_dim**-0.5
-        self._query = _Projection(halves(eager.q_proj.weight) * scale, halves(eager.q_proj.bias) * scale, dtype)
-        self._key = _Projection(halves(eager.k_proj.weight), halves(eager.k_proj.bias), dtype)
-        out, value = eager.out_proj.weight.double(), eager.v_proj
-        bias = out @ value.bias.double() + eager.out_proj.bias.double()
-        self._out = _Projection((out @ value.weight.double()).float(), bias.float(), dtype)
-        turns = eager.compute_cis(end_x=side, end_y=side).to(eager.q_proj.weight.device)
-        self._query_rotation = rotation(turns, side, dtype=dtype)
-        self._key_rotation = rotation(turns, side, pool=pool, dtype=dtype)
-        self._tokens = len(self._key_rotation.cosine)
-        self._maps = max(1, ROWS // self._tokens)  # of a block
-        self._block_rotation = self._key_rotation.repeat(self._maps + 1)
-
-    def forward(self, x: torch.Tensor, blocks: Iterator[Block]) -> torch.Tensor:
-        """(1 or O, N, C) and keys with values of O objects to (O, N, C)."""
-        attended = attend(self._query_rotation(self._query(x)), blocks, int8=self._int8)
-        return torch.as_tensor(self._out(attended).float())
-
-    def keys(self, x: torch.Tensor) -> Iterator[Block]:
-        """A map as keys and values of its own: (B, T, C)."""
-        return blocks_of(self._key_rotation(self._key(x)), weighted(x).to(self._dtype))
-
-    def remembered(self, remembered: Remembered) -> Iterator[Block]:
-        """Maps and pointers as keys and values."""
-        step = min(ROWS, self._tokens * self._maps)
-        for start in range(0, remembered.placed.shape[1], step):
-            part = remembered.placed[:, start : start + step]
-            at = slice(start % self._tokens, start % self._tokens + part.shape[1])
-            turned = Rotation(self._block_rotation.cosine[at], self._block_rotation.sine[at])
-            yield turned(self._key(part)), remembered.values[:, start : start + step]
-        yield self._key(remembered.pointers), remembered.pointer_values
-
-
-class _Projection(nn.Module):
-    """A linear layer in a format of its own."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, dtype: torch.dtype) -> None:
-        super().__init__()
-        self._weight, self._bias = weight.detach().to(dtype), bias.detach().to(dtype)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x.to(self._weight.dtype), self._weight, self._bias)

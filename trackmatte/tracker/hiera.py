@@ -12,37 +12,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from sam2.modeling.backbones.hieradet import Hiera, MultiScaleBlock, do_pool
+import torch.nn.functional as F
+from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention, MultiScaleBlock, do_pool
 from sam2.modeling.backbones.utils import window_partition, window_unpartition
 from torch import nn
 
-from trackmatte.kernels.linear import Feedforward, lean, settle
-from trackmatte.kernels.precision import half
+from trackmatte.kernels.linear import feedforward, lean, settle
+from trackmatte.kernels.native.attention import attend
+from trackmatte.kernels.precision import Products, half
 
 STRIP = 2**18  # numbers in a strip of a map, about: 1 MB in float32
+NATIVE_STRIP = 2**20  # of our own kernels, which keep less in the cache at a time
+FEW = 32  # queries, below which torch's attention is faster than our own
 
 
 class SteadyHiera(nn.Module):
     """Stands in for `sam2`'s Hiera: the position encoding made once; on a CPU its blocks in strips."""
 
-    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype, *, int8: bool = False) -> None:
-        """Args: eager: its parts are taken. size: of the picture. dtype, int8: what products are computed in."""
+    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype, *, products: Products = "float") -> None:
+        """Args: eager: its parts are taken. size: of the picture. dtype, products: see `lean`."""
         super().__init__()
         self._embed = eager.patch_embed
         self._ends: list[int] = eager.stage_ends
         self._dtype = dtype
-        self._settled = not int8
+        self._settled = products not in ("int8", "native int8")
         with torch.inference_mode():
             self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
         self._blocks = eager.blocks
         if self._position.device.type == "cpu":
-            self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype, int8))
+            self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype, products))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution, overwritten by the next call."""
         outputs = []
         with half(x.device, self._dtype):
-            x = self._embed(x) + self._position
+            x = (self._embed(x) + self._position).contiguous()
             for i, block in enumerate(self._blocks):
                 x = block(x)
                 if i in self._ends:
@@ -56,25 +60,22 @@ class SteadyHiera(nn.Module):
 class SteadyBlock(nn.Module):
     """Stands in for a block of `sam2`'s Hiera, on a CPU. It overwrites its input unless it starts a stage."""
 
-    def __init__(self, eager: MultiScaleBlock, side: int, dtype: torch.dtype, *, int8: bool = False) -> None:
-        """Args: eager: its parts are taken. side: H and W. dtype, int8: what products are computed in, see `lean`."""
+    def __init__(self, eager: MultiScaleBlock, side: int, dtype: torch.dtype, *, products: Products) -> None:
+        """Args: eager: its parts are taken. side: H and W. dtype, products: see `lean`."""
         super().__init__()
         self._norms = nn.ModuleList((eager.norm1, eager.norm2))
         self._window = int(eager.window_size)
         self.stride = int(eager.q_stride[0]) if eager.q_stride else 1
-        self._attention = eager.attn
-        self._attention.q_pool = _Pool() if eager.q_stride else None
-        for name in ("qkv", "proj"):
-            setattr(self._attention, name, lean(getattr(eager.attn, name), dtype, int8=int8))
+        self._attention = _Attention(eager.attn, dtype, products)
         first, second = eager.mlp.layers
-        self._feedforward = Feedforward(first, second, "gelu", dtype, int8=int8)
+        self._feedforward = feedforward(first, second, "gelu", dtype, products=products)
         starts = eager.dim != eager.dim_out
         assert starts == (self.stride == 2)
         assert self._window or not starts
-        self._shortcut = lean(eager.proj, dtype, int8=int8) if starts else None
+        self._shortcut = lean(eager.proj, dtype, products=products) if starts else None
         self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
-        step = self._window or 1
-        self._rows = step * max(1, round(STRIP / (side * eager.dim * step)))
+        step, strip = self._window or 1, NATIVE_STRIP if products in ("native", "native int8") else STRIP
+        self._rows = step * max(1, round(strip / (side * eager.dim * step)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(1, H, W, C) to (1, h, w, c), float32."""
@@ -102,6 +103,33 @@ class SteadyBlock(nn.Module):
             )
 
 
+class _Attention(nn.Module):
+    """Attention within windows, or within a whole map."""
+
+    def __init__(self, eager: MultiScaleAttention, dtype: torch.dtype, products: Products) -> None:
+        super().__init__()
+        self._heads = eager.num_heads
+        self._pool = _Pool() if eager.q_pool else None
+        self._qkv, self._out = (lean(layer, dtype, products=products) for layer in (eager.qkv, eager.proj))
+        self._native = products in ("native", "native int8")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, C) to (B, h, w, c)."""
+        batch, height, width, _ = x.shape
+        made = self._qkv(x).view(batch, height * width, 3, self._heads, -1)
+        queries, keys, values = made.unbind(2)
+        if self._pool is not None:
+            queries = do_pool(queries.reshape(batch, height, width, -1), self._pool)
+            height, width = queries.shape[1:3]
+            queries = queries.reshape(batch, height * width, self._heads, -1)
+        if self._native and queries.shape[1] >= FEW:
+            found = attend(queries, keys, values, queries.shape[-1] ** -0.5)
+        else:
+            found = F.scaled_dot_product_attention(*(each.transpose(1, 2) for each in (queries, keys, values)))
+            found = found.transpose(1, 2)
+        return torch.as_tensor(self._out(found.reshape(batch, height, width, -1)))
+
+
 class _Pool(nn.Module):
     """The greatest of 2x2 tokens, as `nn.MaxPool2d` finds it in more time where channels are last."""
 
@@ -111,9 +139,9 @@ class _Pool(nn.Module):
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
-def _steady(blocks: nn.ModuleList, side: int, dtype: torch.dtype, int8: bool) -> Iterator[SteadyBlock]:
+def _steady(blocks: nn.ModuleList, side: int, dtype: torch.dtype, products: Products) -> Iterator[SteadyBlock]:
     """The twins of all blocks. Args: side: of the first one's map."""
     for block in blocks:
-        steady = SteadyBlock(block, side, dtype, int8=int8)
+        steady = SteadyBlock(block, side, dtype, products=products)
         side //= steady.stride
         yield steady

@@ -15,8 +15,9 @@ from sam2.modeling.memory_encoder import MemoryEncoder as EagerEncoder
 from torch import nn
 
 from trackmatte.kernels.convolution import PackedConvolution
-from trackmatte.kernels.linear import Feedforward, PackedLinear, settle
+from trackmatte.kernels.linear import feedforward, lean, settle
 from trackmatte.kernels.norm import ChannelNorm
+from trackmatte.kernels.precision import Products
 
 PIECE = 1024**2  # pixels of masks that are encoded together: temporaries of more take longer than they save
 
@@ -46,16 +47,16 @@ class EagerMemoryEncoder(nn.Module):
 class SteadyMemoryEncoder(nn.Module):
     """Stands in for `sam2`'s module on a CPU, with its weights."""
 
-    def __init__(self, eager: EagerEncoder, *, int8: bool = False) -> None:
-        """Args: eager: the module. int8: the fuser computes products in 8-bit integers where they are enough."""
+    def __init__(self, eager: EagerEncoder, *, products: Products = "float") -> None:
+        """Args: eager: the module. products: how linear layers, `int8` only the fuser's, compute them, see `lean`."""
         super().__init__()
         self.position_encoding = eager.position_encoding
-        self._settled = not int8
-        self._downsample = _Downsample(eager.mask_downsampler)
-        self._project = _as_linear(eager.pix_feat_proj)
+        self._settled = products not in ("int8", "native int8")
+        self._downsample = _Downsample(eager.mask_downsampler, products)
+        self._project = _as_linear(eager.pix_feat_proj, products)
         assert isinstance(eager.fuser.proj, nn.Identity)
-        self._fuse = nn.Sequential(*(_Fuse(block, int8) for block in eager.fuser.layers))
-        self._out = _as_linear(eager.out_proj) if isinstance(eager.out_proj, nn.Conv2d) else nn.Identity()
+        self._fuse = nn.Sequential(*(_Fuse(block, products) for block in eager.fuser.layers))
+        self._out = _as_linear(eager.out_proj, products) if isinstance(eager.out_proj, nn.Conv2d) else nn.Identity()
 
     def forward(self, top: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """See `EagerMemoryEncoder.forward`; float32."""
@@ -71,13 +72,13 @@ class SteadyMemoryEncoder(nn.Module):
 class _Downsample(nn.Module):
     """Masks to maps of the model's width, by convolutions with a norm and GELU after each."""
 
-    def __init__(self, eager: MaskDownSampler) -> None:
+    def __init__(self, eager: MaskDownSampler, products: Products) -> None:
         super().__init__()
         *steps, last = eager.encoder
         self._convolutions = nn.ModuleList(PackedConvolution(each) for each in steps[::3])
         self._norms = nn.ModuleList(ChannelNorm(each) for each in steps[1::3])
         assert all(isinstance(each, nn.GELU) for each in steps[2::3])
-        self._last = _as_linear(last)
+        self._last = _as_linear(last, products)
 
     def forward(self, masks: torch.Tensor) -> torch.Tensor:
         """(O, 1, S, S) to (O, h, w, C) float32."""
@@ -90,12 +91,12 @@ class _Downsample(nn.Module):
 class _Fuse(nn.Module):
     """A block of ConvNeXt."""
 
-    def __init__(self, eager: CXBlock, int8: bool) -> None:
+    def __init__(self, eager: CXBlock, products: Products) -> None:
         super().__init__()
         self._convolution = PackedConvolution(eager.dwconv)
         self._norm = ChannelNorm(eager.norm)
         second = eager.pwconv2 if eager.gamma is None else _scaled(eager.pwconv2, eager.gamma)
-        self._feedforward = Feedforward(eager.pwconv1, second, "gelu", torch.float32, int8=int8)
+        self._feedforward = feedforward(eager.pwconv1, second, "gelu", torch.float32, products=products)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(O, h, w, C) to the same, in place."""
@@ -104,10 +105,13 @@ class _Fuse(nn.Module):
 
 
 @torch.no_grad()
-def _as_linear(pointwise: nn.Conv2d) -> PackedLinear:
-    """The linear layer that does at each token what a 1x1 convolution does."""
+def _as_linear(pointwise: nn.Conv2d, products: Products) -> nn.Module:
+    """The linear layer that does at each token what a 1x1 convolution does; not in 8 bits."""
     assert pointwise.bias is not None
-    return PackedLinear(pointwise.weight[:, :, 0, 0], pointwise.bias)
+    layer = nn.Linear(pointwise.in_channels, pointwise.out_channels, device=pointwise.weight.device)
+    layer.weight.copy_(pointwise.weight[:, :, 0, 0])
+    layer.bias.copy_(pointwise.bias)
+    return lean(layer, torch.float32, products="native" if products in ("native", "native int8") else "float")
 
 
 @torch.no_grad()

@@ -11,7 +11,8 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from trackmatte.errors import ModelError
 from trackmatte.kernels.int8 import int8_pays
-from trackmatte.kernels.precision import resolve_device, resolve_dtype
+from trackmatte.kernels.native.build import library
+from trackmatte.kernels.precision import Products, resolve_device, resolve_dtype
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.network import Network
 from trackmatte.tracker.registry import SMALL, ModelSpec, find_spec
@@ -74,11 +75,13 @@ def load_model(
             the file's own shapes say which network it belongs to.
         device: `auto`, `cpu`, `cuda` or `mps`.
         precision: `fp32` rounds as the reference does; `bf16` and `fp16` compute in a half format. `auto` is a half
-            format on a GPU, and for a large network on a CPU that is faster in it; else float32, in the fastest order.
+            format on a GPU, and on a CPU that is faster in it; else float32, in the fastest order.
         speed: `exact`, or `fast`, which gives slightly other masks: memory keeps means of neighbouring tokens, and on a
-            CPU with instructions for it a SAM 2 model multiplies 8-bit integers, if precision is `auto` and it is not
-            compiled, in layers where the first frames show that they are enough.
-        compile: compile the image encoder: a slow start, then faster frames.
+            CPU with instructions for it a SAM 2 model multiplies 8-bit integers, if precision is `auto` or our own
+            kernels are used, in layers where the first frames show that they are enough.
+        compile: compile for this machine. On a CPU that multiplies float16 natively (AVX512-FP16) that means kernels of
+            our own, built once in seconds by its C++ compiler, which `auto` and `fp16` then use; elsewhere the image
+            encoder, a slow start. Where neither can be, a line of log says so.
 
     Raises:
         ModelError: the model, device, precision or speed is unknown or not here, or the weights are missing or wrong.
@@ -91,7 +94,7 @@ def load_model(
     state = read_state(Path(checkpoint) if checkpoint is not None else locate(spec))
     if checkpoint is not None and name == "nano" and (known := recognise(state)):
         spec = find_spec(known)
-    dtype = resolve_dtype(precision, place, small=spec.parameters < SMALL)
+    dtype = resolve_dtype(precision, place, small=spec.parameters < SMALL, compile=compile)
     source = f"checkpoint {checkpoint}" if checkpoint is not None else f"the weights of {name}"
     return open_model(
         spec,
@@ -131,13 +134,18 @@ def open_model(
     """
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
-    plain = device.type == "cpu" and dtype == torch.float32 and not careful and not compile
+    products: Products = "float"
+    native = device.type == "cpu" and dtype == torch.float16 and compile and library() is not None
+    if native:
+        products = "native int8" if speed == "fast" and spec.int8 else "native"
+    elif device.type == "cpu" and dtype == torch.float32 and not careful and not compile and speed == "fast":
+        products = "int8" if spec.int8 and int8_pays() else "float"
     options = NetworkOptions(
-        dtype=dtype,
+        dtype=torch.float32 if native else dtype,
         careful=careful and dtype == torch.float32,
         pool=spec.pool if speed == "fast" else 1,
-        int8=speed == "fast" and spec.int8 and plain and int8_pays(),
-        compile=compile,
+        products=products,
+        compile=compile and not native,
     )
     return Model(spec.name, Network(modules.to(device), options), device, dtype)
 

@@ -12,6 +12,7 @@ from torch import nn
 from trackmatte.kernels.compile import compiled
 from trackmatte.kernels.convolution import FusedConvolution, LeanConvolution, absorb_padding, join_pointwise
 from trackmatte.kernels.positions import StoredPosition
+from trackmatte.kernels.precision import Products
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.hiera import SteadyHiera
@@ -27,14 +28,15 @@ class NetworkOptions:
         dtype: what products are computed in.
         careful: rounds as the reference does, and a batch of objects as each alone; else equal but for rounding.
         pool: memory keeps the means of cells of pool * pool tokens; 1 keeps every token, as SAM 2 does.
-        int8: most products of the SAM 2 models' encoders and memory attention are of 8-bit integers, on a CPU.
+        products: `float` by torch, in dtype; on a CPU and with dtype float32 also `int8`, most products of the SAM 2
+            models' encoders and memory attention in 8-bit integers, or `native`, in float16 by our own kernels.
         compile: compiles the image encoder.
     """
 
     dtype: torch.dtype = torch.float32
     careful: bool = False
     pool: int = 1
-    int8: bool = False
+    products: Products = "float"
     compile: bool = False
 
 
@@ -48,12 +50,13 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
         modules.memory_attention = EagerMemoryAttention(attention)
     else:
         modules.memory_attention = MemoryAttention(
-            attention, side, pool=options.pool, dtype=options.dtype, int8=options.int8
+            attention, side, pool=options.pool, dtype=options.dtype, products=options.products
         )
     if options.careful or modules.device.type != "cpu":
         modules.memory_encoder = EagerMemoryEncoder(modules.memory_encoder)
     else:
-        modules.memory_encoder = SteadyMemoryEncoder(modules.memory_encoder, int8=options.int8)
+        products = "float" if options.products == "native" else options.products  # what it rounds is remembered
+        modules.memory_encoder = SteadyMemoryEncoder(modules.memory_encoder, products=products)
     if options.careful:
         _replace_convolutions(encoder.trunk, LeanConvolution)
         _round_as_alone(modules)
@@ -61,7 +64,7 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
     _join_fine_levels(modules)
     _replace_convolutions(encoder.trunk, FusedConvolution)
     if isinstance(encoder.trunk, Hiera):
-        encoder.trunk = SteadyHiera(encoder.trunk, modules.image_size, options.dtype, int8=options.int8)
+        encoder.trunk = SteadyHiera(encoder.trunk, modules.image_size, options.dtype, products=options.products)
 
 
 def compile_encoder(modules: SAM2Base) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from tests.unit.kernels.tolerances import TOLERANCE, distance
 from trackmatte.kernels import linear
-from trackmatte.kernels.linear import Feedforward, PackedLinear
+from trackmatte.kernels.linear import PackedLinear, feedforward
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -23,7 +23,7 @@ def test_feedforward_gives_what_the_plain_layers_give(monkeypatch, packed, dtype
     with torch.inference_mode():
         onto = torch.randn(shape)
         expected = onto + second({"relu": F.relu, "gelu": F.gelu}[activation](first(x)))
-        found = Feedforward(first, second, activation, dtype)(x, onto)
+        found = feedforward(first, second, activation, dtype)(x, onto)
     assert found is onto
     assert found.dtype == torch.float32
     assert distance(found, expected) < TOLERANCE[dtype]

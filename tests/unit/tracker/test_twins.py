@@ -9,9 +9,11 @@ import torch
 
 from tests.parity.reference import moving_clip, random_state, small_spec
 from tests.unit.kernels.test_int8 import needs_int8
-from tests.unit.kernels.tolerances import TOLERANCE, distance
+from tests.unit.kernels.test_native import needs_native
+from tests.unit.kernels.tolerances import SUMMED_IN_FLOAT16, TOLERANCE, distance
 from trackmatte.io.decode import open_clip
 from trackmatte.kernels.int8 import QuantizedLinear
+from trackmatte.kernels.linear import JudgedFeedforward, JudgedLinear
 from trackmatte.tracker import hiera
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
@@ -61,13 +63,50 @@ def test_memory_attention_gives_what_that_of_sam2_gives(modules, dtype, objects,
     assert expected.std() > 0.1
 
 
+@needs_native
+@torch.inference_mode()
+@pytest.mark.parametrize(("objects", "maps", "side"), [(1, 7, 8), (3, 2, 5), (2, 7, 33)])
+def test_memory_attention_by_native_kernels_gives_what_that_of_sam2_gives(modules, objects, maps, side):
+    inputs = remembered(modules, objects=objects, maps=maps, side=side)
+    expected = EagerMemoryAttention(modules.memory_attention)(*inputs)
+    found = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, products="native")(*inputs)
+    assert 0 < distance(found, expected) < 2 * SUMMED_IN_FLOAT16
+
+
+@needs_native
+@torch.inference_mode()
+def test_a_hiera_and_a_memory_encoder_by_native_kernels_give_what_those_of_sam2_give(modules):
+    torch.manual_seed(0)
+    eager = modules.image_encoder.trunk
+    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, products="native")
+    for x in torch.randn(2, 1, 3, modules.image_size, modules.image_size):
+        for found, expected in zip(twin(x), eager(x), strict=True):
+            assert 0 < distance(found, expected) < 2 * SUMMED_IN_FLOAT16
+    inputs = looked_at(modules, objects=2, side=9)
+    found = SteadyMemoryEncoder(modules.memory_encoder, products="native")(*inputs)
+    assert 0 < distance(found, EagerMemoryEncoder(modules.memory_encoder)(*inputs)) < 2 * SUMMED_IN_FLOAT16
+
+
+@needs_native
+def test_fast_mode_by_native_kernels_has_layers_in_8_bits():
+    spec = small_spec("21")
+    how = {"source": "test", "device": CPU, "dtype": torch.float16, "compile": True}
+
+    def judged(spec, speed):
+        modules = open_model(spec, random_state(spec), speed=speed, **how).network._modules
+        return [sum(isinstance(part, kind) for part in modules.modules()) for kind in (JudgedLinear, JudgedFeedforward)]
+
+    assert min(judged(spec, "fast")) > 0
+    assert judged(spec, "exact") == judged(replace(spec, int8=False), "fast") == [0, 0]
+
+
 @needs_int8
 @torch.inference_mode()
 @pytest.mark.parametrize(("objects", "maps", "side"), [(1, 7, 8), (2, 7, 33)])
 def test_memory_attention_in_8_bits_is_near(modules, objects, maps, side):
     inputs = remembered(modules, objects=objects, maps=maps, side=side)
     exact = MemoryAttention(modules.memory_attention, side, dtype=torch.float32)(*inputs)
-    attention = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, int8=True)
+    attention = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, products="int8")
     first, second = attention(*inputs), attention(*inputs)
     assert 0 < distance(first, exact) < 0.05
     assert 0 < distance(second, exact) < 0.05
@@ -80,7 +119,7 @@ def test_a_hiera_in_8_bits_is_near(modules):
     torch.manual_seed(0)
     x = torch.randn(1, 3, modules.image_size, modules.image_size)
     eager = modules.image_encoder.trunk
-    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, int8=True)
+    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, products="int8")
     first = [level.clone() for level in twin(x)]
     for judging, settled, expected in zip(first, twin(x), eager(x), strict=True):
         assert distance(judging, expected) < 5 * TOLERANCE[torch.float32]
@@ -112,7 +151,7 @@ def test_the_memory_encoder_gives_what_that_of_sam2_gives(modules, objects, side
 def test_the_memory_encoder_in_8_bits_is_near(modules):
     inputs = looked_at(modules, objects=2, side=33)
     exact = EagerMemoryEncoder(modules.memory_encoder)(*inputs)
-    twin = SteadyMemoryEncoder(modules.memory_encoder, int8=True)
+    twin = SteadyMemoryEncoder(modules.memory_encoder, products="int8")
     assert distance(twin(*inputs), exact) < 5 * TOLERANCE[torch.float32], "judging"
     assert 1e-6 < distance(twin(*inputs), exact) < 0.02
 
@@ -165,6 +204,8 @@ MODES = {
     "fast": {"dtype": torch.float32, "careful": False, "speed": "fast"},
     "fast and careful": {"dtype": torch.float32, "speed": "fast"},
     "fast in bfloat16": {"dtype": torch.bfloat16, "speed": "fast"},
+    "compiled float16": {"dtype": torch.float16, "compile": True},
+    "fast in compiled float16": {"dtype": torch.float16, "compile": True, "speed": "fast"},
 }
 
 
@@ -196,7 +237,7 @@ def careful_masks():
     return bunny_masks(precision="fp32")
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"precision": "fp16", "compile": True}], ids=str)
 def test_exact_masks_of_a_real_clip_agree_with_those_of_careful_float32(careful_masks, options):
     masks = bunny_masks(**options)
     both = (masks & careful_masks).sum(axis=(1, 2))

@@ -1,0 +1,123 @@
+"""Builds the C++ beside this file with the machine's own compiler, once, and loads it.
+
+It is for CPUs that multiply float16 natively. Threads are those of torch: the library asks for OpenMP's functions and
+finds the ones that torch has loaded already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+logger = logging.getLogger(__name__)
+SOURCES = Path(__file__).parent
+FLAGS = ("-std=c++17", "-O3", "-march=sapphirerapids", "-fopenmp", "-fPIC", "-shared", "-w")
+_INT, _FLOAT, _SIZE, _POINTER = ctypes.c_int, ctypes.c_float, ctypes.c_long, ctypes.c_void_p
+_LAYER, _LAYER_INT8 = [*[_POINTER] * 2, _SIZE, _SIZE], [*[_POINTER] * 4, _SIZE, _SIZE]
+_SIGNATURES = {
+    "linear": [_POINTER, _SIZE, *_LAYER, _INT, _POINTER, _INT],
+    "linear_int8": [_POINTER, _SIZE, *_LAYER_INT8, _INT, _POINTER, _INT],
+    "feedforward": [_POINTER, _SIZE, *_LAYER, _INT, *_LAYER, _POINTER, _INT],
+    "feedforward_int8": [_POINTER, _SIZE, *_LAYER_INT8, _INT, *_LAYER_INT8, _POINTER, _INT],
+    "attend": [*[_POINTER] * 8, *[_SIZE] * 6, _FLOAT, _INT],
+    "recall": [_POINTER, *[_SIZE] * 2, *[_POINTER] * 8, *[_SIZE] * 3, _FLOAT, *[_POINTER] * 2, _SIZE, _POINTER, _INT],
+}
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernels; None where this machine can't build or run them, which is said in one line of log."""
+    if platform.system() != "Linux" or not _multiplies_half():
+        logger.info("no float16 kernels: this CPU does not multiply float16 natively, or the system is not Linux")
+        return None
+    try:
+        return _loaded()
+    except (OSError, RuntimeError, subprocess.SubprocessError) as exc:
+        logger.warning("no float16 kernels: %s", str(exc).strip().split("\n")[0])
+        return None
+
+
+def native_pays() -> bool:
+    """Whether the kernels are here and clearly faster than what torch multiplies fastest, by trying (20 ms)."""
+    kernels = library()
+    if kernels is None:
+        return False
+    left, right, made = torch.ones(1024, 256), torch.ones(256, 256), torch.empty(1024, 256)
+    half, bias = right.half().contiguous(), torch.zeros(256)
+    addresses = (left.data_ptr(), 1024, half.data_ptr(), bias.data_ptr(), 256, 256, 0, made.data_ptr())
+    mine = _seconds(lambda: kernels.linear(*addresses, torch.get_num_threads()))
+    rivals = [(left.to(dtype), right.to(dtype)) for dtype in (torch.float32, torch.bfloat16)]
+    theirs = min(_seconds(partial(torch.mm, *pair)) for pair in rivals)
+    if theirs < 1.2 * mine:
+        logger.warning("no float16 kernels: torch's own products are as fast on this CPU")
+    return theirs >= 1.2 * mine
+
+
+def _loaded() -> ctypes.CDLL:
+    """Raises: OSError, RuntimeError, SubprocessError: why not, in its first line."""
+    problems = []
+    for compiler in _compilers():
+        try:
+            loaded = ctypes.CDLL(str(_built(compiler)))
+        except (OSError, subprocess.SubprocessError) as exc:
+            problems.append(f"{compiler}: {exc}")
+            continue
+        for name, types in _SIGNATURES.items():
+            getattr(loaded, name).argtypes = types
+            getattr(loaded, name).restype = None
+        return loaded
+    raise OSError("; ".join(problems) or "no C++ compiler; install g++ 12 or later")
+
+
+def _multiplies_half() -> bool:
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    return "avx512_fp16" in flags.split()
+
+
+def _compilers() -> Iterator[str]:
+    for name in (os.environ.get("CXX"), "g++", "c++"):
+        if name and (path := shutil.which(name)):
+            yield path
+
+
+def _built(compiler: str) -> Path:
+    """The library, built by this compiler, from the cache if it is there."""
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".cpp", ".h"))
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    described = "\n".join([version, *FLAGS, *(path.read_text() for path in sources)])
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trackmatte"
+    target = home / f"half-{hashlib.sha256(described.encode()).hexdigest()[:16]}.so"
+    if target.exists():
+        return target
+    home.mkdir(parents=True, exist_ok=True)
+    logger.info("compiling float16 kernels, once, with %s", compiler)
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        made = Path(folder) / target.name
+        units = [str(path) for path in sources if path.suffix == ".cpp"]
+        done = subprocess.run([compiler, *FLAGS, *units, "-o", str(made)], capture_output=True, text=True)
+        if done.returncode:
+            raise OSError(f"can't compile: {done.stderr.strip() or done.returncode}")
+        made.replace(target)
+    return target
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """The least of several tries."""
+    seconds = []
+    for _ in range(8):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
