@@ -96,7 +96,7 @@ def measure_rival(name: str, clip: Path, frames: int) -> float:
     state = weights(spec, random=True)
     with tempfile.TemporaryDirectory() as folder:
         size = jpeg_folder(clip, Path(folder), frames)
-        job = Job(spec, state, Path(folder), frames, size, objects=1, device=device, precision="fp32")
+        job = Job(spec, state, Path(folder), frames, size, objects=1, device=device, precision="fp32", compile=False)
         predictor = reference_predictor(spec, state, device)
         measure_reference(predictor, replace(job, frames=3))
         return 1 / measure_reference(predictor, job)["total"]
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["auto", "fp32"])
     parser.add_argument("--speed", default="exact", choices=["exact", "fast"])
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--against", help="a model that sam2's own predictor runs on the first frames of the clip")
     parser.add_argument("--against-frames", type=int, default=12)
     parser.add_argument("--json", type=Path, help="write the results here")
@@ -117,16 +118,20 @@ def main() -> None:
     rival = measure_rival(options.against, options.clip, options.against_frames) if options.against else None
     results = []
     for precision in options.precision:
-        model = load_model(options.model, device="cpu", precision=precision, speed=options.speed)
+        model = load_model(
+            options.model, device="cpu", precision=precision, speed=options.speed, compile=options.compile
+        )
         intervals = Intervals()
         intervals.watch(model)
         passes = [measure(model, options.clip, intervals) for _ in range(options.runs + 1)][1:]
-        result = {"model": model.name, "precision": precision, "speed": options.speed, "runs": options.runs}
+        result = {"model": model.name, "precision": precision, "speed": options.speed, "compile": options.compile}
+        result |= {"runs": options.runs}
         if rival is not None:
             passes = [each | {f"times sam2 with {options.against}": each["frames a second"] / rival} for each in passes]
         result |= {key: spread([each[key] for each in passes]) for key in passes[0]}
         results.append(result)
-        print(f"{model.name}, precision {precision}, {options.speed}: {model.network.image_size} px, one object")
+        how = f"precision {precision}{', compiled' if options.compile else ''}, {options.speed}"
+        print(f"{model.name}, {how}: {model.network.image_size} px, one object")
         for key in passes[0]:
             print(f"  {key:28}{shown(result[key], digits=3)}", flush=True)
     write(options.json, torch.device("cpu"), results)

@@ -1,4 +1,4 @@
-"""How much 8-bit integers change what the network sees and remembers, beside the same fast mode in float32.
+"""How much 8-bit integers and float16 change what the network sees and remembers, beside the same mode in float32.
 
     python -m benchmarks.rounding --model sam2.1-tiny --random --json out.json
 
@@ -28,8 +28,20 @@ from trackmatte.types import Point
 CPU = torch.device("cpu")
 
 
-def fast(spec: ModelSpec, state: State) -> Model:
-    return open_model(spec, state, source="weights", device=CPU, dtype=torch.float32, careful=False, speed="fast")
+MODES = ("fast", "compiled", "compiled, fast")
+
+
+def pair(spec: ModelSpec, state: State, mode: str) -> tuple[Model, Model]:
+    """In float32, and in the mode's own format."""
+    speed = "fast" if "fast" in mode else "exact"
+    how: dict[str, Any] = {"source": "weights", "device": CPU, "careful": False, "speed": speed}
+    compiled: dict[str, Any] = (
+        {"dtype": torch.float16, "compile": True} if "compiled" in mode else {"dtype": torch.float32}
+    )
+    return (
+        open_model(replace(spec, int8=False), state, dtype=torch.float32, **how),
+        open_model(replace(spec, int8=True), state, **compiled, **how),
+    )
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
@@ -37,9 +49,8 @@ def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @torch.inference_mode()
-def measure(spec: ModelSpec, state: State, frames: int) -> dict[str, float]:
+def measure(plain: Model, rounding: Model, frames: int) -> dict[str, float]:
     """Both models over the frames; compared at the last of them."""
-    plain, in_8_bits = fast(replace(spec, int8=False), state), fast(replace(spec, int8=True), state)
     parts = {"with memory": "memory_attention", "memory": "memory_encoder"}
     inputs: dict[str, tuple[Any, ...]] = {}
 
@@ -50,7 +61,7 @@ def measure(spec: ModelSpec, state: State, frames: int) -> dict[str, float]:
         getattr(plain.network._modules, name).register_forward_pre_hook(partial(note, name))
     with open_clip(CLIP) as clip:
         tracker, other = (
-            Propagator(model, height=clip.info.height, width=clip.info.width) for model in (plain, in_8_bits)
+            Propagator(model, height=clip.info.height, width=clip.info.width) for model in (plain, rounding)
         )
         for tracked in (tracker, other):
             tracked.seed([Point(370, 420)])
@@ -61,7 +72,7 @@ def measure(spec: ModelSpec, state: State, frames: int) -> dict[str, float]:
     names = ("top", "fine, a quarter", "fine, an eighth")
     results = {name: difference(*pair) for name, pair in zip(names, zip(*levels, strict=True), strict=True)}
     for row, name in parts.items():
-        found, expected = (getattr(each.network._modules, name)(*inputs[name]) for each in (in_8_bits, plain))
+        found, expected = (getattr(each.network._modules, name)(*inputs[name]) for each in (rounding, plain))
         results[row] = difference(found, expected)
     return results
 
@@ -71,13 +82,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="sam2.1-tiny")
     parser.add_argument("--random", action="store_true", help="random weights: needs no checkpoint")
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
     spec = find_spec(options.model)
-    results = measure(spec, weights(spec, random=options.random), options.frames)
-    for name, value in results.items():
-        print(f"{name:20}{100 * value:.2f} %")
+    state = weights(spec, random=options.random)
+    results = {mode: measure(*pair(spec, state, mode), options.frames) for mode in options.modes}
+    for mode, rows in results.items():
+        print(mode)
+        for name, value in rows.items():
+            print(f"  {name:20}{100 * value:.2f} %")
     write(options.json, CPU, results)
 
 

@@ -83,11 +83,12 @@ class Job:
     objects: int
     device: torch.device
     precision: str
+    compile: bool
 
     @property
     def dtype(self) -> torch.dtype:
         """trackmatte's."""
-        return resolve_dtype(self.precision, self.device, small=self.spec.parameters < SMALL)
+        return resolve_dtype(self.precision, self.device, small=self.spec.parameters < SMALL, compile=self.compile)
 
     @property
     def reference_dtype(self) -> torch.dtype:
@@ -254,6 +255,7 @@ def side_by_side(job: Job, speeds: list[str], runs: int, warm: int) -> dict[str,
     return {
         "model": job.spec.name,
         "precision": job.precision,
+        "compile": job.compile,
         "objects": job.objects,
         "frames": job.frames,
         "runs": runs,
@@ -280,6 +282,7 @@ def load(job: Job, speed: str) -> Model:
         dtype=job.dtype,
         careful=job.precision != "auto",
         speed=speed,
+        compile=job.compile,
     )
 
 
@@ -289,8 +292,9 @@ def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines of text: milliseconds a frame, median (least to most)."""
+    how = f"{result['precision']}{', compiled' if result['compile'] else ''}"
     lines = [
-        f"{result['model']}, precision {result['precision']}, {result['objects']} object(s), {result['frames']} frames "
+        f"{result['model']}, precision {how}, {result['objects']} object(s), {result['frames']} frames "
         f"of {result['size'][0]}x{result['size'][1]}, {result['runs']} runs"
     ]
     for side, ratio in result["speed_of_reference"].items():
@@ -315,6 +319,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="trackmatte's")
+    parser.add_argument("--compile", action="store_true", help="trackmatte's")
     parser.add_argument("--speed", nargs="+", default=["exact"], choices=["exact", "fast"], help="trackmatte's")
     parser.add_argument("--json", type=Path, help="write the results here")
     return parser.parse_args()
@@ -333,7 +338,7 @@ def main() -> None:
         size = jpeg_folder(options.clip, Path(folder), options.frames)
         count = len(os.listdir(folder))
         for objects in options.objects:
-            job = Job(spec, state, Path(folder), count, size, objects, device, options.precision)
+            job = Job(spec, state, Path(folder), count, size, objects, device, options.precision, options.compile)
             results.append(side_by_side(job, options.speed, options.runs, options.warm or count))
             print(table(results[-1]), flush=True)
     write(options.json, device, results)
