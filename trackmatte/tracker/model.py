@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from trackmatte.tracker.registry import SMALL, ModelSpec, find_spec
 from trackmatte.tracker.twins import NetworkOptions
 from trackmatte.tracker.weights import State, locate, read_state
 
+logger = logging.getLogger(__name__)
 SPEEDS = ("exact", "fast")
 
 
@@ -80,8 +82,8 @@ def load_model(
             CPU with instructions for it a SAM 2 model multiplies 8-bit integers, if precision is `auto` or our own
             kernels are used, in layers where the first frames show that they are enough.
         compile: compile for this machine. On a CPU that multiplies float16 natively (AVX512-FP16) that means kernels of
-            our own, built once in seconds by its C++ compiler, which `auto` and `fp16` then use; elsewhere the image
-            encoder, a slow start. Where neither can be, a line of log says so.
+            our own, built once in seconds by its C++ compiler, which `auto` and `fp16` then use; on a GPU the image
+            encoder is compiled by torch, a slow start. Where that can't be, a line of log says so.
 
     Raises:
         ModelError: the model, device, precision or speed is unknown or not here, or the weights are missing or wrong.
@@ -135,17 +137,20 @@ def open_model(
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
     products: Products = "float"
-    native = device.type == "cpu" and dtype == torch.float16 and compile and library() is not None
+    on_cpu = device.type == "cpu"
+    native = on_cpu and dtype == torch.float16 and compile and library() is not None
+    if compile and on_cpu and careful and dtype != torch.float16:
+        logger.warning("nothing is compiled: on a CPU that is for float16; choose precision auto or fp16")
     if native:
         products = "native int8" if speed == "fast" and spec.int8 else "native"
-    elif device.type == "cpu" and dtype == torch.float32 and not careful and not compile and speed == "fast":
+    elif on_cpu and dtype == torch.float32 and not careful and not compile and speed == "fast":
         products = "int8" if spec.int8 and int8_pays() else "float"
     options = NetworkOptions(
         dtype=torch.float32 if native else dtype,
         careful=careful and dtype == torch.float32,
         pool=spec.pool if speed == "fast" else 1,
         products=products,
-        compile=compile and not native,
+        compile=compile and not on_cpu,
     )
     return Model(spec.name, Network(modules.to(device), options), device, dtype)
 

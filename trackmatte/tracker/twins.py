@@ -30,7 +30,7 @@ class NetworkOptions:
         pool: memory keeps the means of cells of pool * pool tokens; 1 keeps every token, as SAM 2 does.
         products: `float` by torch, in dtype; on a CPU and with dtype float32 also `int8`, most products of the SAM 2
             models' encoders and memory attention in 8-bit integers, or `native`, in float16 by our own kernels.
-        compile: compiles the image encoder.
+        compile: compiles the image encoder by torch, which on a CPU gains nothing over the twins, or fails.
     """
 
     dtype: torch.dtype = torch.float32

@@ -25,6 +25,7 @@ def inputs(objects, queries, keys, width, narrow, scale=1.0):
 )
 def test_attention_in_blocks_gives_what_torchs_attention_gives(dtype, objects, queries, keys, width, narrow):
     q, k, v = inputs(objects, queries, keys, width, narrow, scale=3.0)
+    torch.zeros(4096).exp()  # torch's first one after its attention is at times (2 of 60 processes) rough, to 9e-5
     expected = F.scaled_dot_product_attention(q, k, v, scale=1.0)
     q, k, v = (tensor.to(dtype) for tensor in (q, k, weighted(v)))
     assert distance(attend(q, blocks_of(k, v)), expected) < TOLERANCE[dtype]

@@ -198,6 +198,16 @@ def test_the_hiera_gives_what_that_of_sam2_gives(monkeypatch, modules, dtype, st
             assert distance(found, expected) < 5 * TOLERANCE[dtype]
 
 
+def test_what_is_not_compiled_on_a_cpu_is_said(caplog):
+    spec = small_spec("21")
+    how = {"source": "test", "device": CPU, "compile": True}
+    open_model(spec, random_state(spec), dtype=torch.float32, **how)
+    open_model(spec, random_state(spec), dtype=torch.float32, careful=False, **how)
+    assert caplog.messages == ["nothing is compiled: on a CPU that is for float16; choose precision auto or fp16"], (
+        "the second is what `auto` falls back to, and has said why"
+    )
+
+
 MODES = {
     "float32 in another order": {"dtype": torch.float32, "careful": False},
     "bfloat16": {"dtype": torch.bfloat16},
@@ -237,7 +247,10 @@ def careful_masks():
     return bunny_masks(precision="fp32")
 
 
-@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, {"precision": "fp16", "compile": True}], ids=str)
+COMPILED = pytest.param({"precision": "fp16", "compile": True}, marks=needs_native)
+
+
+@pytest.mark.parametrize("options", [{}, {"precision": "bf16"}, COMPILED], ids=str)
 def test_exact_masks_of_a_real_clip_agree_with_those_of_careful_float32(careful_masks, options):
     masks = bunny_masks(**options)
     both = (masks & careful_masks).sum(axis=(1, 2))

@@ -14,9 +14,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from functools import cache, partial
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -40,7 +39,7 @@ _SIGNATURES = {
 def library() -> ctypes.CDLL | None:
     """The kernels; None where this machine can't build or run them, which is said in one line of log."""
     if platform.system() != "Linux" or not _multiplies_half():
-        logger.info("no float16 kernels: this CPU does not multiply float16 natively, or the system is not Linux")
+        logger.warning("no float16 kernels: this CPU does not multiply float16 natively, or the system is not Linux")
         return None
     try:
         return _loaded()
@@ -50,19 +49,8 @@ def library() -> ctypes.CDLL | None:
 
 
 def native_pays() -> bool:
-    """Whether the kernels are here and clearly faster than what torch multiplies fastest, by trying (20 ms)."""
-    kernels = library()
-    if kernels is None:
-        return False
-    left, right, made = torch.ones(1024, 256), torch.ones(256, 256), torch.empty(1024, 256)
-    half, bias = right.half().contiguous(), torch.zeros(256)
-    addresses = (left.data_ptr(), 1024, half.data_ptr(), bias.data_ptr(), 256, 256, 0, made.data_ptr())
-    mine = _seconds(lambda: kernels.linear(*addresses, torch.get_num_threads()))
-    rivals = [(left.to(dtype), right.to(dtype)) for dtype in (torch.float32, torch.bfloat16)]
-    theirs = min(_seconds(partial(torch.mm, *pair)) for pair in rivals)
-    if theirs < 1.2 * mine:
-        logger.warning("no float16 kernels: torch's own products are as fast on this CPU")
-    return theirs >= 1.2 * mine
+    """Whether the kernels are here and what this CPU multiplies fastest; with AMX that is bfloat16, by torch."""
+    return not torch.cpu._is_amx_tile_supported() and library() is not None
 
 
 def _loaded() -> ctypes.CDLL:
@@ -111,13 +99,3 @@ def _built(compiler: str) -> Path:
             raise OSError(f"can't compile: {done.stderr.strip() or done.returncode}")
         made.replace(target)
     return target
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    """The least of several tries."""
-    seconds = []
-    for _ in range(8):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
