@@ -16,7 +16,7 @@ from torch import nn
 
 from trackmatte.kernels.int8 import Activation, QuantizedLinear
 from trackmatte.kernels.native.linear import NativeFeedforward, NativeLinear
-from trackmatte.kernels.precision import Products
+from trackmatte.kernels.precision import PLAIN, Products
 
 logger = logging.getLogger(__name__)
 PIECE = 1024  # tokens of a piece
@@ -107,7 +107,7 @@ def lean(
     dtype: torch.dtype,
     activation: Activation | None = None,
     *,
-    products: Products = "float",
+    products: Products = PLAIN,
     after: Activation | None = None,
 ) -> PackedLinear | JudgedLinear | NativeLinear:
     """The twin of a layer for a CPU.
@@ -116,28 +116,27 @@ def lean(
         layer: the layer.
         dtype: the format to compute in, float32 or bfloat16.
         activation: what follows.
-        products: `int8` computes them in 8-bit integers where they are enough; `native` and `native int8` by our own
-            kernels, in float16 for floating point.
+        products: what multiplies.
         after: what the input comes from, see `QuantizedLinear`.
     """
-    if products in ("native", "native int8"):
+    if products.native:
         native = NativeLinear(layer.weight, layer.bias, activation)
-        if products == "native":
+        if not products.int8:
             return native
         return JudgedLinear(native, NativeLinear(layer.weight, layer.bias, activation, int8=True))
     exact = PackedLinear(layer.weight.to(dtype), layer.bias.to(dtype), activation)
-    if products == "float":
+    if not products.int8:
         return exact
     return JudgedLinear(exact, QuantizedLinear(layer.weight, layer.bias, activation, after=after))
 
 
 def feedforward(
-    first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype, *, products: Products = "float"
+    first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype, *, products: Products = PLAIN
 ) -> Feedforward | NativeFeedforward | JudgedFeedforward:
     """The twin of two layers for a CPU. Args: first, second: the layers. dtype, products: see `lean`."""
-    if products in ("native", "native int8"):
+    if products.native:
         native = NativeFeedforward(first, second, activation)
-        if products == "native":
+        if not products.int8:
             return native
         return JudgedFeedforward(native, NativeFeedforward(first, second, activation, int8=True))
     return Feedforward(

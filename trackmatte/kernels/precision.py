@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
@@ -20,10 +21,25 @@ from trackmatte.errors import ModelError
 from trackmatte.kernels.native.build import native_pays
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Products = Literal["float", "int8", "native", "native int8"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """What multiplies, on a CPU.
+
+    Attributes:
+        native: kernels of our own, in float16; else torch.
+        int8: 8-bit integers, in layers where they are enough.
+    """
+
+    native: bool = False
+    int8: bool = False
+
+
+PLAIN = Products()
 
 
 def resolve_device(name: str) -> torch.device:

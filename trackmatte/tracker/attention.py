@@ -18,7 +18,7 @@ from sam2.modeling.memory_attention import MemoryAttentionLayer
 from torch import nn
 
 from trackmatte.kernels.linear import feedforward, settle
-from trackmatte.kernels.precision import Products
+from trackmatte.kernels.precision import PLAIN, Products
 from trackmatte.tracker.rotary import NativeRotaryAttention, Remembered, RotaryAttention
 
 
@@ -26,7 +26,7 @@ class MemoryAttention(nn.Module):
     """Stands in for `sam2`'s module, with its weights."""
 
     def __init__(
-        self, eager: EagerAttention, side: int, *, pool: int = 1, dtype: torch.dtype, products: Products = "float"
+        self, eager: EagerAttention, side: int, *, pool: int = 1, dtype: torch.dtype, products: Products = PLAIN
     ) -> None:
         """Takes weights over.
 
@@ -35,12 +35,11 @@ class MemoryAttention(nn.Module):
             side: tokens of a frame are side * side.
             pool: maps hold means of cells of pool * pool tokens, each of which counts as that many.
             dtype: what products are computed in; sums and norms are float32.
-            products: `int8` compares queries with keys, and feeds forward, in 8-bit integers, `native` does all by our
-                own kernels in float16; dtype is then float32.
+            products: what multiplies; in 8 bits torch compares queries with keys, too. If not plain, dtype is float32.
         """
         super().__init__()
         self._dtype = dtype
-        self._settled = products not in ("int8", "native int8")
+        self._settled = not products.int8
         self._count = float(pool * pool)
         self._at_input: bool = eager.pos_enc_at_input
         self._layers = nn.ModuleList(_Layer(layer, side, pool, dtype, products) for layer in eager.layers)
@@ -143,8 +142,8 @@ class _Layer(nn.Module):
         self._norms = nn.ModuleList((eager.norm1, eager.norm2, eager.norm3))
         self._look, self._remember = (
             NativeRotaryAttention(part, side, cell)
-            if products in ("native", "native int8")
-            else RotaryAttention(part, side, cell, dtype, int8=products == "int8")
+            if products.native
+            else RotaryAttention(part, side, cell, dtype, int8=products.int8)
             for part, cell in ((eager.self_attn, 1), (eager.cross_attn_image, pool))
         )
         self._feedforward = feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype, products=products)

@@ -19,7 +19,7 @@ from torch import nn
 
 from trackmatte.kernels.linear import feedforward, lean, settle
 from trackmatte.kernels.native.attention import attend
-from trackmatte.kernels.precision import Products, half
+from trackmatte.kernels.precision import PLAIN, Products, half
 
 STRIP = 2**18  # numbers in a strip of a map, about: 1 MB in float32
 NATIVE_STRIP = 2**20  # of our own kernels, which keep less in the cache at a time
@@ -29,13 +29,13 @@ FEW = 32  # queries, below which torch's attention is faster than our own
 class SteadyHiera(nn.Module):
     """Stands in for `sam2`'s Hiera: the position encoding made once; on a CPU its blocks in strips."""
 
-    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype, *, products: Products = "float") -> None:
+    def __init__(self, eager: Hiera, size: int, dtype: torch.dtype, *, products: Products = PLAIN) -> None:
         """Args: eager: its parts are taken. size: of the picture. dtype, products: see `lean`."""
         super().__init__()
         self._embed = eager.patch_embed
         self._ends: list[int] = eager.stage_ends
         self._dtype = dtype
-        self._settled = products not in ("int8", "native int8")
+        self._settled = not products.int8
         with torch.inference_mode():
             self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
         self._blocks = eager.blocks
@@ -74,7 +74,7 @@ class SteadyBlock(nn.Module):
         assert self._window or not starts
         self._shortcut = lean(eager.proj, dtype, products=products) if starts else None
         self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
-        step, strip = self._window or 1, NATIVE_STRIP if products in ("native", "native int8") else STRIP
+        step, strip = self._window or 1, NATIVE_STRIP if products.native else STRIP
         self._rows = step * max(1, round(strip / (side * eager.dim * step)))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -111,7 +111,7 @@ class _Attention(nn.Module):
         self._heads = eager.num_heads
         self._pool = _Pool() if eager.q_pool else None
         self._qkv, self._out = (lean(layer, dtype, products=products) for layer in (eager.qkv, eager.proj))
-        self._native = products in ("native", "native int8")
+        self._native = products.native
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, H, W, C) to (B, h, w, c)."""

@@ -17,7 +17,7 @@ from torch import nn
 from trackmatte.kernels.convolution import PackedConvolution
 from trackmatte.kernels.linear import feedforward, lean, settle
 from trackmatte.kernels.norm import ChannelNorm
-from trackmatte.kernels.precision import Products
+from trackmatte.kernels.precision import PLAIN, Products
 
 PIECE = 1024**2  # pixels of masks that are encoded together: temporaries of more take longer than they save
 
@@ -47,11 +47,11 @@ class EagerMemoryEncoder(nn.Module):
 class SteadyMemoryEncoder(nn.Module):
     """Stands in for `sam2`'s module on a CPU, with its weights."""
 
-    def __init__(self, eager: EagerEncoder, *, products: Products = "float") -> None:
-        """Args: eager: the module. products: how linear layers, `int8` only the fuser's, compute them, see `lean`."""
+    def __init__(self, eager: EagerEncoder, *, products: Products = PLAIN) -> None:
+        """Args: eager: the module. products: what multiplies; in 8 bits only in the fuser."""
         super().__init__()
         self.position_encoding = eager.position_encoding
-        self._settled = products not in ("int8", "native int8")
+        self._settled = not products.int8
         self._downsample = _Downsample(eager.mask_downsampler, products)
         self._project = _as_linear(eager.pix_feat_proj, products)
         assert isinstance(eager.fuser.proj, nn.Identity)
@@ -111,7 +111,7 @@ def _as_linear(pointwise: nn.Conv2d, products: Products) -> nn.Module:
     layer = nn.Linear(pointwise.in_channels, pointwise.out_channels, device=pointwise.weight.device)
     layer.weight.copy_(pointwise.weight[:, :, 0, 0])
     layer.bias.copy_(pointwise.bias)
-    return lean(layer, torch.float32, products="native" if products in ("native", "native int8") else "float")
+    return lean(layer, torch.float32, products=Products(native=products.native))
 
 
 @torch.no_grad()

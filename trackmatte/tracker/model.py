@@ -136,20 +136,17 @@ def open_model(
     """
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
-    products: Products = "float"
     on_cpu = device.type == "cpu"
     native = on_cpu and dtype == torch.float16 and compile and library() is not None
     if compile and on_cpu and careful and dtype != torch.float16:
         logger.warning("nothing is compiled: on a CPU that is for float16; choose precision auto or fp16")
-    if native:
-        products = "native int8" if speed == "fast" and spec.int8 else "native"
-    elif on_cpu and dtype == torch.float32 and not careful and not compile and speed == "fast":
-        products = "int8" if spec.int8 and int8_pays() else "float"
+    plain = on_cpu and dtype == torch.float32 and not careful
+    int8 = speed == "fast" and spec.int8 and (native or (plain and int8_pays()))
     options = NetworkOptions(
         dtype=torch.float32 if native else dtype,
         careful=careful and dtype == torch.float32,
         pool=spec.pool if speed == "fast" else 1,
-        products=products,
+        products=Products(native=native, int8=int8),
         compile=compile and not on_cpu,
     )
     return Model(spec.name, Network(modules.to(device), options), device, dtype)

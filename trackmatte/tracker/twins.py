@@ -12,7 +12,7 @@ from torch import nn
 from trackmatte.kernels.compile import compiled
 from trackmatte.kernels.convolution import FusedConvolution, LeanConvolution, absorb_padding, join_pointwise
 from trackmatte.kernels.positions import StoredPosition
-from trackmatte.kernels.precision import Products
+from trackmatte.kernels.precision import PLAIN, Products
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.hiera import SteadyHiera
@@ -28,15 +28,14 @@ class NetworkOptions:
         dtype: what products are computed in.
         careful: rounds as the reference does, and a batch of objects as each alone; else equal but for rounding.
         pool: memory keeps the means of cells of pool * pool tokens; 1 keeps every token, as SAM 2 does.
-        products: `float` by torch, in dtype; on a CPU and with dtype float32 also `int8`, most products of the SAM 2
-            models' encoders and memory attention in 8-bit integers, or `native`, in float16 by our own kernels.
+        products: what multiplies, on a CPU; dtype is float32 if not plain.
         compile: compiles the image encoder by torch, which on a CPU gains nothing over the twins, or fails.
     """
 
     dtype: torch.dtype = torch.float32
     careful: bool = False
     pool: int = 1
-    products: Products = "float"
+    products: Products = PLAIN
     compile: bool = False
 
 
@@ -55,7 +54,7 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
     if options.careful or modules.device.type != "cpu":
         modules.memory_encoder = EagerMemoryEncoder(modules.memory_encoder)
     else:
-        products = "float" if options.products == "native" else options.products  # what it rounds is remembered
+        products = options.products if options.products.int8 else PLAIN  # what it rounds is remembered
         modules.memory_encoder = SteadyMemoryEncoder(modules.memory_encoder, products=products)
     if options.careful:
         _replace_convolutions(encoder.trunk, LeanConvolution)

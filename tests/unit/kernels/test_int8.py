@@ -10,6 +10,7 @@ from trackmatte.kernels import int8
 from trackmatte.kernels.attention import attend, blocks_of, weighted
 from trackmatte.kernels.int8 import QuantizedLinear, int8_pays, quantized
 from trackmatte.kernels.linear import PackedLinear, feedforward, lean, settle
+from trackmatte.kernels.precision import Products
 
 needs_int8 = pytest.mark.skipif(not int8_pays(), reason="this CPU has no fast products of 8-bit integers")
 ROUNDING = 0.03  # what 8 bits may change, as a share of the largest magnitude
@@ -61,7 +62,7 @@ def test_a_quantized_feedforward_is_near_the_plain_one(activation, shape):
     x = torch.randn(shape)
     before = x.clone()
     quantized, plain = (
-        feedforward(first, second, activation, torch.float32, products=products) for products in ("int8", "float")
+        feedforward(first, second, activation, torch.float32, products=Products(int8=int8)) for int8 in (True, False)
     )
     expected = plain(x, torch.zeros(shape))
     assert torch.equal(quantized(x, torch.zeros(shape)), expected)
@@ -79,7 +80,7 @@ def test_a_layer_for_which_8_bits_are_not_enough_stays_in_floating_point(caplog)
     layer.weight[:, 3] = 0
     far = x.clone()
     far[-1, 3] = 500
-    judged = nn.ModuleList([lean(layer, torch.float32, products="int8") for _ in range(2)])
+    judged = nn.ModuleList([lean(layer, torch.float32, products=Products(int8=True)) for _ in range(2)])
     for twin, seen in zip(judged, (x, far), strict=True):
         assert distance(twin(seen), layer(seen)) < TOLERANCE[torch.float32]
     with caplog.at_level(logging.INFO):

@@ -15,7 +15,7 @@ from trackmatte.kernels.linear import Feedforward, PackedLinear, feedforward
 from trackmatte.kernels.native import build
 from trackmatte.kernels.native.attention import Recall, attend
 from trackmatte.kernels.native.linear import NativeFeedforward, NativeLinear
-from trackmatte.kernels.precision import resolve_dtype
+from trackmatte.kernels.precision import Products, resolve_dtype
 from trackmatte.kernels.rope import rotation
 
 needs_native = pytest.mark.skipif(build.library() is None, reason="this machine can't build or run float16 kernels")
@@ -45,7 +45,7 @@ def test_feedforward_gives_what_the_packed_layers_give(activation, shape):
     first, second = nn.Linear(width, 3 * width + 5), nn.Linear(3 * width + 5, width)
     x, onto = torch.randn(shape), torch.randn(shape)
     expected = feedforward(first, second, activation, torch.float32)(x, onto.clone())
-    made = feedforward(first, second, activation, torch.float32, products="native")
+    made = feedforward(first, second, activation, torch.float32, products=Products(native=True))
     assert isinstance(made, NativeFeedforward)
     assert not isinstance(made, Feedforward)
     found = made(x, onto)
@@ -77,7 +77,7 @@ def test_feedforward_in_8_bits_is_near_once_it_has_settled(shape):
     first, second = nn.Linear(shape[-1], 3 * shape[-1] + 5), nn.Linear(3 * shape[-1] + 5, shape[-1])
     x = torch.randn(shape)
     expected = feedforward(first, second, "gelu", torch.float32)(x, torch.ones(shape))
-    judged = feedforward(first, second, "gelu", torch.float32, products="native int8")
+    judged = feedforward(first, second, "gelu", torch.float32, products=Products(native=True, int8=True))
     exactly = judged(x, torch.ones(shape))
     assert distance(exactly, expected) < TOLERATED
     assert judged.settle()
@@ -93,7 +93,7 @@ def test_a_layer_that_8_bits_spoil_stays_in_float16():
     x = torch.randn(50, 64)
     x[:, 0] = 1e4
     nn.init.zeros_(first.weight[:, 0])
-    judged = feedforward(first, second, "gelu", torch.float32, products="native int8")
+    judged = feedforward(first, second, "gelu", torch.float32, products=Products(native=True, int8=True))
     exactly = judged(x, torch.zeros(50, 64))
     assert not judged.settle()
     assert torch.equal(judged(x, torch.zeros(50, 64)), exactly)
@@ -226,7 +226,7 @@ def said(caplog):
 
 def test_a_cpu_without_float16_is_said_once(monkeypatch, caplog, fresh):
     monkeypatch.setattr(build, "_multiplies_half", lambda: False)
-    assert said(caplog).startswith("no float16 kernels: this CPU does not multiply float16")
+    assert said(caplog).endswith("they need Linux on a CPU with AVX512-FP16")
     assert not (fresh / "cache").exists()
 
 
@@ -244,7 +244,7 @@ def test_a_compiler_that_fails_is_named_and_leaves_nothing(monkeypatch, caplog, 
         script.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 9 && exit\necho too old >&2\nexit 1\n')
         script.chmod(0o755)
     monkeypatch.setenv("PATH", str(fresh), prepend=os.pathsep)
-    assert f"{fresh / 'g++'}: can't compile: too old" in said(caplog)
+    assert f"{fresh / 'g++'}: can't compile: too old; g++ 12 or later is needed" in said(caplog)
     assert not list((fresh / "cache/trackmatte").iterdir())
 
 

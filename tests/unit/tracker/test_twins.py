@@ -14,6 +14,7 @@ from tests.unit.kernels.tolerances import SUMMED_IN_FLOAT16, TOLERANCE, distance
 from trackmatte.io.decode import open_clip
 from trackmatte.kernels.int8 import QuantizedLinear
 from trackmatte.kernels.linear import JudgedFeedforward, JudgedLinear
+from trackmatte.kernels.precision import Products
 from trackmatte.tracker import hiera
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
@@ -69,7 +70,9 @@ def test_memory_attention_gives_what_that_of_sam2_gives(modules, dtype, objects,
 def test_memory_attention_by_native_kernels_gives_what_that_of_sam2_gives(modules, objects, maps, side):
     inputs = remembered(modules, objects=objects, maps=maps, side=side)
     expected = EagerMemoryAttention(modules.memory_attention)(*inputs)
-    found = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, products="native")(*inputs)
+    found = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, products=Products(native=True))(
+        *inputs
+    )
     assert 0 < distance(found, expected) < 2 * SUMMED_IN_FLOAT16
 
 
@@ -78,12 +81,12 @@ def test_memory_attention_by_native_kernels_gives_what_that_of_sam2_gives(module
 def test_a_hiera_and_a_memory_encoder_by_native_kernels_give_what_those_of_sam2_give(modules):
     torch.manual_seed(0)
     eager = modules.image_encoder.trunk
-    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, products="native")
+    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, products=Products(native=True))
     for x in torch.randn(2, 1, 3, modules.image_size, modules.image_size):
         for found, expected in zip(twin(x), eager(x), strict=True):
             assert 0 < distance(found, expected) < 2 * SUMMED_IN_FLOAT16
     inputs = looked_at(modules, objects=2, side=9)
-    found = SteadyMemoryEncoder(modules.memory_encoder, products="native")(*inputs)
+    found = SteadyMemoryEncoder(modules.memory_encoder, products=Products(native=True))(*inputs)
     assert 0 < distance(found, EagerMemoryEncoder(modules.memory_encoder)(*inputs)) < 2 * SUMMED_IN_FLOAT16
 
 
@@ -106,7 +109,7 @@ def test_fast_mode_by_native_kernels_has_layers_in_8_bits():
 def test_memory_attention_in_8_bits_is_near(modules, objects, maps, side):
     inputs = remembered(modules, objects=objects, maps=maps, side=side)
     exact = MemoryAttention(modules.memory_attention, side, dtype=torch.float32)(*inputs)
-    attention = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, products="int8")
+    attention = MemoryAttention(modules.memory_attention, side, dtype=torch.float32, products=Products(int8=True))
     first, second = attention(*inputs), attention(*inputs)
     assert 0 < distance(first, exact) < 0.05
     assert 0 < distance(second, exact) < 0.05
@@ -119,7 +122,7 @@ def test_a_hiera_in_8_bits_is_near(modules):
     torch.manual_seed(0)
     x = torch.randn(1, 3, modules.image_size, modules.image_size)
     eager = modules.image_encoder.trunk
-    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, products="int8")
+    twin = SteadyHiera(copy.deepcopy(eager), modules.image_size, torch.float32, products=Products(int8=True))
     first = [level.clone() for level in twin(x)]
     for judging, settled, expected in zip(first, twin(x), eager(x), strict=True):
         assert distance(judging, expected) < 5 * TOLERANCE[torch.float32]
@@ -151,7 +154,7 @@ def test_the_memory_encoder_gives_what_that_of_sam2_gives(modules, objects, side
 def test_the_memory_encoder_in_8_bits_is_near(modules):
     inputs = looked_at(modules, objects=2, side=33)
     exact = EagerMemoryEncoder(modules.memory_encoder)(*inputs)
-    twin = SteadyMemoryEncoder(modules.memory_encoder, products="int8")
+    twin = SteadyMemoryEncoder(modules.memory_encoder, products=Products(int8=True))
     assert distance(twin(*inputs), exact) < 5 * TOLERANCE[torch.float32], "judging"
     assert 1e-6 < distance(twin(*inputs), exact) < 0.02
 
@@ -165,6 +168,7 @@ def quantized_layers(spec, **options):
 def test_8_bits_are_for_fast_mode_in_the_precision_that_is_chosen_automatically():
     spec = small_spec("21")
     assert quantized_layers(spec, careful=False, speed="fast")
+    assert quantized_layers(spec, careful=False, speed="fast", compile=True), "where nothing can be compiled, too"
     assert not quantized_layers(spec, careful=False, speed="exact")
     assert not quantized_layers(spec, careful=True, speed="fast")
     assert not quantized_layers(replace(spec, int8=False), careful=False, speed="fast")

@@ -11,7 +11,7 @@ import ctypes
 import torch
 import torch.nn.functional as F
 
-from trackmatte.kernels.native.build import library
+from trackmatte.kernels.native.build import kernel
 from trackmatte.kernels.rope import Rotation
 
 ROWS = 8  # as in half.h
@@ -31,9 +31,7 @@ def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scal
     out = torch.empty(batch, number, heads, values.shape[-1])
     arguments = [part for each in (queries, keys, values, out) for part in (each.data_ptr(), _strides(each))]
     sizes = batch, heads, number, keys.shape[1], width, values.shape[-1]
-    kernels = library()
-    assert kernels is not None
-    kernels.attend(*arguments, *sizes, scale, torch.get_num_threads())
+    kernel("attend")(*arguments, *sizes, scale, torch.get_num_threads())
     return out
 
 
@@ -85,9 +83,7 @@ class Recall:
             each.contiguous() for each in (queries, tokens, values, more_keys, more_values)
         )
         out = torch.empty(len(queries), self._width)
-        kernels = library()
-        assert kernels is not None
-        kernels.recall(
+        kernel("recall")(
             queries.data_ptr(), len(queries), self._channels, *(each.data_ptr() for each in self._axes),
             tokens.data_ptr(), values.data_ptr(), len(tokens), self._side, self._width, self._count,
             more_keys.data_ptr(), more_values.data_ptr(), len(more_keys), out.data_ptr(), torch.get_num_threads(),

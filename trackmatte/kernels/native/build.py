@@ -14,7 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -39,13 +39,21 @@ _SIGNATURES = {
 def library() -> ctypes.CDLL | None:
     """The kernels; None where this machine can't build or run them, which is said in one line of log."""
     if platform.system() != "Linux" or not _multiplies_half():
-        logger.warning("no float16 kernels: this CPU does not multiply float16 natively, or the system is not Linux")
+        logger.warning("no float16 kernels, so nothing is compiled: they need Linux on a CPU with AVX512-FP16")
         return None
     try:
         return _loaded()
     except (OSError, RuntimeError, subprocess.SubprocessError) as exc:
         logger.warning("no float16 kernels: %s", str(exc).strip().split("\n")[0])
         return None
+
+
+def kernel(name: str) -> Callable[..., None]:
+    """One of them, where `library` is."""
+    kernels = library()
+    assert kernels is not None
+    found: Callable[..., None] = getattr(kernels, name)
+    return found
 
 
 def native_pays() -> bool:
@@ -60,7 +68,8 @@ def _loaded() -> ctypes.CDLL:
         try:
             loaded = ctypes.CDLL(str(_built(compiler)))
         except (OSError, subprocess.SubprocessError) as exc:
-            problems.append(f"{compiler}: {exc}")
+            first = str(exc).strip().splitlines()[0]
+            problems.append(f"{compiler}: {first}; g++ 12 or later is needed")
             continue
         for name, types in _SIGNATURES.items():
             getattr(loaded, name).argtypes = types

@@ -7,14 +7,12 @@ each output, inputs one for each row, found when it is read. The eager twins are
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from trackmatte.kernels.int8 import Activation
-from trackmatte.kernels.native.build import library
+from trackmatte.kernels.native.build import kernel
 
 LANES, OUTPUTS, FOUR = 64, 32, 4  # as in half.h and linear_int8.cpp
 _CODES: dict[Activation | None, int] = {None: 0, "relu": 1, "gelu": 2}
@@ -29,7 +27,7 @@ class NativeLinear(nn.Module):
         """Args: weight: (C', C). bias: (C',). activation: what follows. int8: in 8-bit integers, else in float16."""
         super().__init__()
         self._layer = _packed(weight, bias, int8)
-        self._run = _kernel("linear", int8)
+        self._run = kernel("linear_int8" if int8 else "linear")
         self._activation = _CODES[activation]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -48,7 +46,7 @@ class NativeFeedforward(nn.Module):
         """Args: int8: in 8-bit integers, else in float16."""
         super().__init__()
         self._first, self._second = (_packed(each.weight, each.bias, int8) for each in (first, second))
-        self._run = _kernel("feedforward", int8)
+        self._run = kernel("feedforward_int8" if int8 else "feedforward")
         self._activation = _CODES[activation]
 
     def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
@@ -89,10 +87,3 @@ def _in_bytes(weight: torch.Tensor, bias: torch.Tensor) -> _Packed:
     panels = fours.view(-1, OUTPUTS, fours.shape[1] // FOUR, FOUR).permute(0, 2, 1, 3)
     vectors = (F.pad(each, (0, missing)) for each in (scale, scale * levels.sum(dim=1), bias))
     return _Packed(inputs, outputs, panels, *vectors)
-
-
-def _kernel(name: str, int8: bool) -> Callable[..., None]:
-    kernels = library()
-    assert kernels is not None
-    kernel: Callable[..., None] = getattr(kernels, f"{name}_int8" if int8 else name)
-    return kernel
