@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import nn
 
 from trackmatte.kernels.int8 import Activation, QuantizedLinear
 from trackmatte.kernels.native.linear import NativeFeedforward, NativeLinear
+from trackmatte.kernels.norm import TokenNorm
 from trackmatte.kernels.precision import PLAIN, Products
 
 logger = logging.getLogger(__name__)
@@ -120,10 +122,10 @@ def lean(
         after: what the input comes from, see `QuantizedLinear`.
     """
     if products.native:
-        native = NativeLinear(layer.weight, layer.bias, activation)
+        native = NativeLinear(layer.weight, layer.bias, activation, engine=products.native)
         if not products.int8:
             return native
-        return JudgedLinear(native, NativeLinear(layer.weight, layer.bias, activation, int8=True))
+        return JudgedLinear(native, NativeLinear(layer.weight, layer.bias, activation, engine="int8 lanes"))
     exact = PackedLinear(layer.weight.to(dtype), layer.bias.to(dtype), activation)
     if not products.int8:
         return exact
@@ -131,31 +133,48 @@ def lean(
 
 
 def feedforward(
-    first: nn.Linear, second: nn.Linear, activation: Activation, dtype: torch.dtype, *, products: Products = PLAIN
+    first: nn.Linear,
+    second: nn.Linear,
+    activation: Activation,
+    dtype: torch.dtype,
+    *,
+    products: Products = PLAIN,
+    norm: nn.Module | None = None,
 ) -> Feedforward | NativeFeedforward | JudgedFeedforward:
-    """The twin of two layers for a CPU. Args: first, second: the layers. dtype, products: see `lean`."""
+    """The twin of two layers for a CPU.
+
+    Args:
+        first, second: the layers.
+        activation: between them.
+        dtype, products: see `lean`.
+        norm: over channels, what comes before, if anything does.
+    """
     if products.native:
-        native = NativeFeedforward(first, second, activation)
-        if not products.int8:
-            return native
-        return JudgedFeedforward(native, NativeFeedforward(first, second, activation, int8=True))
+        native, in_bytes = (
+            partial(NativeFeedforward, first, second, activation, engine=engine, norm=norm)
+            for engine in (products.native, "int8 lanes")
+        )
+        return JudgedFeedforward(native(), in_bytes()) if products.int8 else native()
     return Feedforward(
-        lean(first, dtype, activation, products=products), lean(second, dtype, products=products, after=activation)
+        lean(first, dtype, activation, products=products),
+        lean(second, dtype, products=products, after=activation),
+        norm,
     )
 
 
 class Feedforward(nn.Module):
-    """Adds `second(first(x))` to what is there already; an activation is in the first."""
+    """Adds `second(first(norm(x)))` to what is there already; an activation is in the first."""
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+    def __init__(self, first: nn.Module, second: nn.Module, norm: nn.Module | None = None) -> None:
         super().__init__()
         self._first, self._second = first, second
+        self._norm = nn.Identity() if norm is None else TokenNorm(norm)
 
     def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
-        """Args: x: (..., C). onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
+        """Args: x: (..., C), may be `onto`. onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
         pieces = torch.split(x.flatten(0, -2), PIECE), torch.split(onto.view(-1, onto.shape[-1]), PIECE)
         for piece, place in zip(*pieces, strict=True):
-            place += self._second(self._first(piece))
+            place += self._second(self._first(self._norm(piece)))
         return onto
 
 

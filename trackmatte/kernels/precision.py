@@ -4,7 +4,7 @@ A half format is for a Hiera and for memory attention, which take nearly all of 
 chooses between masks, and a choice tipped by rounding is another mask (`nano` in bfloat16 falls to an IoU of 0.85 with
 its masks in float32 where all is half, and keeps 0.99 so). Memory is kept in bfloat16 whatever the format.
 
-On a CPU float16 is for kernels of our own (`kernels/native`), which `compile` asks for.
+On a CPU half formats are best multiplied by kernels of our own (`kernels/native`), which `compile` asks for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 
 from trackmatte.errors import ModelError
-from trackmatte.kernels.native.build import native_pays
+from trackmatte.kernels.native.build import Engine, native_format
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
@@ -31,11 +31,11 @@ class Products:
     """What multiplies, on a CPU.
 
     Attributes:
-        native: kernels of our own, in float16; else torch.
+        native: the engine of our own kernels; None is torch.
         int8: 8-bit integers, in layers where they are enough.
     """
 
-    native: bool = False
+    native: Engine | None = None
     int8: bool = False
 
 
@@ -65,15 +65,15 @@ def resolve_dtype(precision: str, device: torch.device, *, small: bool = False, 
         precision: a name; `auto` is bfloat16 on a CUDA device that has it, else float16. On a CPU it is float32, unless
             products in bfloat16 are clearly faster there.
         small: the network is one whose products are too small to gain from torch's bfloat16 on a CPU.
-        compile: kernels may be compiled; `auto` is then float16 on a CPU that multiplies it fastest.
+        compile: kernels may be compiled; `auto` is then, on a CPU that has an engine for it, a half format.
 
     Raises:
         ModelError: the precision is unknown.
     """
     if precision == "auto":
         if device.type == "cpu":
-            if compile and native_pays():
-                return torch.float16
+            if compile and (native := native_format(small=small)):
+                return native
             return torch.bfloat16 if not small and bfloat16_pays() else torch.float32
         return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float16
     if precision not in _DTYPES:

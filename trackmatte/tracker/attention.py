@@ -15,11 +15,12 @@ from typing import cast
 import torch
 from sam2.modeling.memory_attention import MemoryAttention as EagerAttention
 from sam2.modeling.memory_attention import MemoryAttentionLayer
+from sam2.modeling.sam.transformer import RoPEAttention
 from torch import nn
 
 from trackmatte.kernels.linear import feedforward, settle
 from trackmatte.kernels.precision import PLAIN, Products
-from trackmatte.tracker.rotary import NativeRotaryAttention, Remembered, RotaryAttention
+from trackmatte.tracker.rotary import LanesRotaryAttention, Remembered, RotaryAttention, TiledRotaryAttention
 
 
 class MemoryAttention(nn.Module):
@@ -139,20 +140,27 @@ class _Layer(nn.Module):
         assert not eager.pos_enc_at_attn
         assert not eager.pos_enc_at_cross_attn_queries
         assert eager.pos_enc_at_cross_attn_keys
-        self._norms = nn.ModuleList((eager.norm1, eager.norm2, eager.norm3))
-        self._look, self._remember = (
-            NativeRotaryAttention(part, side, cell)
-            if products.native
-            else RotaryAttention(part, side, cell, dtype, int8=products.int8)
-            for part, cell in ((eager.self_attn, 1), (eager.cross_attn_image, pool))
+        parts = ((eager.norm1, eager.self_attn, 1), (eager.norm2, eager.cross_attn_image, pool))
+        self._look, self._remember = (_rotary(norm, part, side, cell, dtype, products) for norm, part, cell in parts)
+        self._feedforward = feedforward(
+            eager.linear1, eager.linear2, eager.activation_str, dtype, products=products, norm=eager.norm3
         )
-        self._feedforward = feedforward(eager.linear1, eager.linear2, eager.activation_str, dtype, products=products)
 
     def look(self, x: torch.Tensor) -> torch.Tensor:
         """The self-attention: (1 or O, N, C) to the same."""
-        return torch.as_tensor(x + self._look.to_itself(self._norms[0](x)))
+        return torch.as_tensor(self._look.to_itself(x))
 
     def remember(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
         """The rest: (1 or O, N, C) to (O, N, C)."""
-        x = x + self._remember.to_memory(self._norms[1](x), remembered)
-        return torch.as_tensor(self._feedforward(self._norms[2](x), x))
+        x = self._remember.to_memory(x, remembered)
+        return torch.as_tensor(self._feedforward(x, x))
+
+
+def _rotary(
+    norm: nn.Module, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype, products: Products
+) -> RotaryAttention | LanesRotaryAttention | TiledRotaryAttention:
+    if products.native is None:
+        return RotaryAttention(norm, eager, side, pool, dtype, int8=products.int8)
+    if products.native == "float16 lanes":
+        return LanesRotaryAttention(norm, eager, side, pool)
+    return TiledRotaryAttention(norm, eager, side, pool, products.native)

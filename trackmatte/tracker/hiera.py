@@ -19,6 +19,8 @@ from torch import nn
 
 from trackmatte.kernels.linear import feedforward, lean, settle
 from trackmatte.kernels.native.attention import attend
+from trackmatte.kernels.native.build import Engine
+from trackmatte.kernels.native.window import WindowAttention
 from trackmatte.kernels.precision import PLAIN, Products, half
 
 STRIP = 2**18  # numbers in a strip of a map, about: 1 MB in float32
@@ -38,6 +40,7 @@ class SteadyHiera(nn.Module):
         self._settled = not products.int8
         with torch.inference_mode():
             self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
+        self._map = torch.empty_like(self._position)
         self._blocks = eager.blocks
         if self._position.device.type == "cpu":
             self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype, products))
@@ -46,7 +49,7 @@ class SteadyHiera(nn.Module):
         """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution, overwritten by the next call."""
         outputs = []
         with half(x.device, self._dtype):
-            x = (self._embed(x) + self._position).contiguous()
+            x = torch.add(self._embed(x), self._position, out=self._map)
             for i, block in enumerate(self._blocks):
                 x = block(x)
                 if i in self._ends:
@@ -63,12 +66,12 @@ class SteadyBlock(nn.Module):
     def __init__(self, eager: MultiScaleBlock, side: int, dtype: torch.dtype, *, products: Products) -> None:
         """Args: eager: its parts are taken. side: H and W. dtype, products: see `lean`."""
         super().__init__()
-        self._norms = nn.ModuleList((eager.norm1, eager.norm2))
+        self._norm = eager.norm1
         self._window = int(eager.window_size)
         self.stride = int(eager.q_stride[0]) if eager.q_stride else 1
         self._attention = _Attention(eager.attn, dtype, products)
         first, second = eager.mlp.layers
-        self._feedforward = feedforward(first, second, "gelu", dtype, products=products)
+        self._feedforward = feedforward(first, second, "gelu", dtype, products=products, norm=eager.norm2)
         starts = eager.dim != eager.dim_out
         assert starts == (self.stride == 2)
         assert self._window or not starts
@@ -83,17 +86,17 @@ class SteadyBlock(nn.Module):
         places = torch.split(out, self._rows // self.stride, dim=1)
         for (shortcut, attended), place in zip(self._attended(x), places, strict=True):
             torch.add(shortcut, attended, out=place)
-            self._feedforward(self._norms[1](place), place)
+            self._feedforward(place, place)
         return out
 
     def _attended(self, x: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Strip by strip what the attention finds, and what that is added to."""
         if not self._window:
-            found = self._attention(self._norms[0](x))
+            found = self._attention(self._norm(x))
             yield from zip(torch.split(x, self._rows, dim=1), torch.split(found, self._rows, dim=1), strict=True)
             return
         for strip in torch.split(x, self._rows, dim=1):
-            normed = self._norms[0](strip)
+            normed = self._norm(strip)
             windows, (height, width) = window_partition(normed, self._window)
             shortcut = strip if self._shortcut is None else do_pool(self._shortcut(normed), _Pool())
             padded, stride = (height // self.stride, width // self.stride), self.stride
@@ -101,6 +104,51 @@ class SteadyBlock(nn.Module):
                 shortcut,
                 window_unpartition(self._attention(windows), self._window // stride, padded, shortcut.shape[1:3]),
             )
+
+
+class TiledBlock(nn.Module):
+    """The same by tiles, whose kernels keep what they make in the cache themselves."""
+
+    def __init__(self, eager: MultiScaleBlock, side: int, engine: Engine) -> None:
+        """Args: see `SteadyBlock`. engine: what multiplies."""
+        super().__init__()
+        self.stride = int(eager.q_stride[0]) if eager.q_stride else 1
+        starts, window, attention = eager.dim != eager.dim_out, int(eager.window_size), eager.attn
+        assert starts == (self.stride == 2)
+        assert window or not starts
+        self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
+        products = Products(native=engine)
+        if window:
+            self._attention: nn.Module = WindowAttention(
+                eager.norm1,
+                attention.qkv,
+                attention.proj,
+                eager.proj if starts else None,
+                heads=attention.num_heads,
+                side=window,
+                engine=engine,
+            )
+        else:
+            self._attention = _Everywhere(eager.norm1, _Attention(attention, torch.float32, products))
+        first, second = eager.mlp.layers
+        self._feedforward = feedforward(first, second, "gelu", torch.float32, products=products, norm=eager.norm2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """See `SteadyBlock.forward`."""
+        out = self._attention(x, x if self._map is None else self._map)
+        return torch.as_tensor(self._feedforward(out, out))
+
+
+class _Everywhere(nn.Module):
+    """Adds what tokens find in the whole map to them."""
+
+    def __init__(self, norm: nn.Module, attention: nn.Module) -> None:
+        super().__init__()
+        self._norm, self._attention = norm, attention
+
+    def forward(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Args: x: (1, H, W, C). out: `x`."""
+        return out.add_(self._attention(self._norm(x)))
 
 
 class _Attention(nn.Module):
@@ -123,7 +171,7 @@ class _Attention(nn.Module):
             height, width = queries.shape[1:3]
             queries = queries.reshape(batch, height * width, self._heads, -1)
         if self._native and queries.shape[1] >= FEW:
-            found = attend(queries, keys, values, queries.shape[-1] ** -0.5)
+            found = attend(queries, keys, values, queries.shape[-1] ** -0.5, engine=self._native)
         else:
             found = F.scaled_dot_product_attention(*(each.transpose(1, 2) for each in (queries, keys, values)))
             found = found.transpose(1, 2)
@@ -139,9 +187,12 @@ class _Pool(nn.Module):
         return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
-def _steady(blocks: nn.ModuleList, side: int, dtype: torch.dtype, products: Products) -> Iterator[SteadyBlock]:
+def _steady(
+    blocks: nn.ModuleList, side: int, dtype: torch.dtype, products: Products
+) -> Iterator[SteadyBlock | TiledBlock]:
     """The twins of all blocks. Args: side: of the first one's map."""
     for block in blocks:
-        steady = SteadyBlock(block, side, dtype, products=products)
-        side //= steady.stride
-        yield steady
+        tiles = None if products.native == "float16 lanes" else products.native
+        twin = TiledBlock(block, side, tiles) if tiles else SteadyBlock(block, side, dtype, products=products)
+        side //= twin.stride
+        yield twin

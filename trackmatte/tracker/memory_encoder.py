@@ -94,14 +94,15 @@ class _Fuse(nn.Module):
     def __init__(self, eager: CXBlock, products: Products) -> None:
         super().__init__()
         self._convolution = PackedConvolution(eager.dwconv)
-        self._norm = ChannelNorm(eager.norm)
         second = eager.pwconv2 if eager.gamma is None else _scaled(eager.pwconv2, eager.gamma)
-        self._feedforward = feedforward(eager.pwconv1, second, "gelu", torch.float32, products=products)
+        self._feedforward = feedforward(
+            eager.pwconv1, second, "gelu", torch.float32, products=products, norm=eager.norm
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(O, h, w, C) to the same, in place."""
-        normed = self._norm(self._convolution(x.permute(0, 3, 1, 2)))
-        return torch.as_tensor(self._feedforward(normed.permute(0, 2, 3, 1), x))
+        near = self._convolution(x.permute(0, 3, 1, 2))
+        return torch.as_tensor(self._feedforward(near.permute(0, 2, 3, 1), x))
 
 
 @torch.no_grad()

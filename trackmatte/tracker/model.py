@@ -12,7 +12,7 @@ from sam2.modeling.sam2_base import SAM2Base
 
 from trackmatte.errors import ModelError
 from trackmatte.kernels.int8 import int8_pays
-from trackmatte.kernels.native.build import library
+from trackmatte.kernels.native.build import engine_of
 from trackmatte.kernels.precision import Products, resolve_device, resolve_dtype
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.network import Network
@@ -81,9 +81,10 @@ def load_model(
         speed: `exact`, or `fast`, which gives slightly other masks: memory keeps means of neighbouring tokens, and on a
             CPU with instructions for it a SAM 2 model multiplies 8-bit integers, if precision is `auto` or our own
             kernels are used, in layers where the first frames show that they are enough.
-        compile: compile for this machine. On a CPU that multiplies float16 natively (AVX512-FP16) that means kernels of
-            our own, built once in seconds by its C++ compiler, which `auto` and `fp16` then use; on a GPU the image
-            encoder is compiled by torch, a slow start. Where that can't be, a line of log says so.
+        compile: compile for this machine. On a CPU that multiplies half formats natively (AVX512-FP16, AMX) that means
+            kernels of our own, built once in seconds by its C++ compiler, which `auto` and `fp16`, and with AMX `bf16`,
+            then use; on a GPU the image encoder is compiled by torch, a slow start. Where that can't be, a line of log
+            says so.
 
     Raises:
         ModelError: the model, device, precision or speed is unknown or not here, or the weights are missing or wrong.
@@ -137,11 +138,11 @@ def open_model(
     modules = build(read_config(spec.config))
     _load(modules, state, spec.name, source)
     on_cpu = device.type == "cpu"
-    native = on_cpu and dtype == torch.float16 and compile and library() is not None
-    if compile and on_cpu and careful and dtype != torch.float16:
-        logger.warning("nothing is compiled: on a CPU that is for float16; choose precision auto or fp16")
+    native = engine_of(dtype) if on_cpu and compile else None
+    if compile and on_cpu and careful and native is None:
+        logger.warning("nothing is compiled: on a CPU that is for half formats; choose precision auto or fp16")
     plain = on_cpu and dtype == torch.float32 and not careful
-    int8 = speed == "fast" and spec.int8 and (native or (plain and int8_pays()))
+    int8 = speed == "fast" and spec.int8 and (native == "float16 lanes" or (plain and int8_pays()))
     options = NetworkOptions(
         dtype=torch.float32 if native else dtype,
         careful=careful and dtype == torch.float32,

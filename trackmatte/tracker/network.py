@@ -31,7 +31,7 @@ class ImageFeatures:
     Attributes:
         top: (1, C, h, w).
         position: (1, h * w, C) the position encoding of `top`.
-        fine: (1, C / 8, 4h, 4w) and (1, C / 4, 2h, 2w), as the mask decoder takes them.
+        fine: finer levels as the mask decoder takes them.
     """
 
     top: torch.Tensor
@@ -101,7 +101,6 @@ class Network:
         self._pool = options.pool
         self._layout = torch.contiguous_format if options.careful else torch.channels_last
         with torch.inference_mode():
-            self._dense_position = modules.sam_prompt_encoder.get_dense_pe()
             self._map_position = self._full_map_position(side)
         use_twins(modules, options)
         if options.compile:
@@ -127,7 +126,7 @@ class Network:
         return ImageFeatures(
             top=top,
             position=encoded["vision_pos_enc"][-1].flatten(2).mT,
-            fine=(modules.sam_mask_decoder.conv_s0(finest), modules.sam_mask_decoder.conv_s1(fine)),
+            fine=modules.sam_mask_decoder.fine(finest, fine),
         )
 
     def attend_memory(self, image: ImageFeatures, memories: Memories | None) -> torch.Tensor:
@@ -252,13 +251,7 @@ class Network:
             )
         sparse_prompt, dense_prompt = modules.sam_prompt_encoder(points=(coordinates, labels), boxes=None, masks=dense)
         logits, quality, tokens, scores = modules.sam_mask_decoder(
-            image_embeddings=attended,
-            image_pe=self._dense_position,
-            sparse_prompt_embeddings=sparse_prompt,
-            dense_prompt_embeddings=dense_prompt,
-            multimask_output=several,
-            repeat_image=False,
-            high_res_features=list(image.fine),
+            attended, sparse_prompt, dense_prompt, image.fine, several=several
         )
         visible = scores > 0
         token = tokens[:, 0]

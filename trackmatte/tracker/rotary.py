@@ -1,4 +1,4 @@
-"""Rotary attention of one head: of a frame to itself, and to what its objects remember.
+"""Rotary attention of one head: of a frame to itself, and to what its objects remember, each with norm and shortcut.
 
 Values are not projected before an attention but after it, together with its output (see `kernels.attention`).
 
@@ -18,10 +18,13 @@ from sam2.modeling.sam.transformer import RoPEAttention
 from torch import nn
 
 from trackmatte.kernels.attention import ROWS, Block, attend, blocks_of, weighted
-from trackmatte.kernels.native.attention import Recall
+from trackmatte.kernels.native.attention import Recall, TiledRecall
 from trackmatte.kernels.native.attention import attend as attend_natively
+from trackmatte.kernels.native.build import Engine
 from trackmatte.kernels.native.linear import NativeLinear
 from trackmatte.kernels.rope import Rotation, halves, rotation
+
+LANES: Engine = "float16 lanes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +59,12 @@ class Remembered:
 class RotaryAttention(nn.Module):
     """By torch."""
 
-    def __init__(self, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype, *, int8: bool = False) -> None:
-        """Args: see `MemoryAttention`. int8: compares queries with keys in 8-bit integers."""
+    def __init__(
+        self, norm: nn.Module, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype, *, int8: bool = False
+    ) -> None:
+        """Args: see `MemoryAttention`. norm: what comes first. int8: compares queries and keys in 8-bit integers."""
         super().__init__()
+        self._norm = norm
         self._dtype, self._int8 = dtype, int8
         parts = _parts(eager)
         self._query, self._key, self._out = (_Projection(*parts[name], dtype) for name in ("query", "key", "out"))
@@ -71,11 +77,13 @@ class RotaryAttention(nn.Module):
 
     def to_itself(self, x: torch.Tensor) -> torch.Tensor:
         """(B, N, C) to the same, float32."""
-        return self._answer(x, blocks_of(self._key_rotation(self._key(x)), weighted(x).to(self._dtype)))
+        normed = self._norm(x)
+        blocks = blocks_of(self._key_rotation(self._key(normed)), weighted(normed).to(self._dtype))
+        return torch.as_tensor(x + self._answer(normed, blocks))
 
     def to_memory(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
         """(1 or O, N, C) to (O, N, C), float32."""
-        return self._answer(x, self._blocks(remembered))
+        return torch.as_tensor(x + self._answer(self._norm(x), self._blocks(remembered)))
 
     def _answer(self, x: torch.Tensor, blocks: Iterator[Block]) -> torch.Tensor:
         attended = attend(self._query_rotation(self._query(x)), blocks, int8=self._int8)
@@ -93,30 +101,63 @@ class RotaryAttention(nn.Module):
         yield self._key(remembered.placed_pointers), remembered.pointer_values
 
 
-class NativeRotaryAttention(nn.Module):
-    """By our own kernels, in float16."""
+class LanesRotaryAttention(nn.Module):
+    """By our own kernels, in lanes of float16."""
 
-    def __init__(self, eager: RoPEAttention, side: int, pool: int) -> None:
-        """Args: see `MemoryAttention`."""
+    def __init__(self, norm: nn.Module, eager: RoPEAttention, side: int, pool: int) -> None:
+        """Args: see `RotaryAttention`."""
         super().__init__()
+        self._norm = norm
         parts = _parts(eager)
-        self._query, self._key, self._out = (NativeLinear(*parts[name]) for name in ("query", "key", "out"))
+        self._query, self._key, self._out = (
+            NativeLinear(*parts[name], engine=LANES) for name in ("query", "key", "out")
+        )
         turns = eager.compute_cis(end_x=side, end_y=side).to(eager.q_proj.weight.device)
         self._rotation = rotation(turns, side)
         self._recall = Recall(*parts["key"], rotation(turns, side, pool=pool), float(pool * pool))
 
     def to_itself(self, x: torch.Tensor) -> torch.Tensor:
         """(B, N, C) to the same."""
-        queries, keys = (self._rotation(made(x))[:, :, None] for made in (self._query, self._key))
-        return torch.as_tensor(self._out(attend_natively(queries, keys, x[:, :, None], 1.0)[:, :, 0]))
+        normed = self._norm(x)
+        queries, keys = (self._rotation(made(normed))[:, :, None] for made in (self._query, self._key))
+        found = attend_natively(queries, keys, normed[:, :, None], 1.0, engine=LANES)[:, :, 0]
+        return torch.as_tensor(x + self._out(found))
 
     def to_memory(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
         """(1 or O, N, C) to (O, N, C)."""
-        queries = self._rotation(self._query(x))
+        queries = self._rotation(self._query(self._norm(x)))
         pointer_keys = self._key(remembered.placed_pointers)
         memories = zip(remembered.placed, remembered.maps, pointer_keys, remembered.pointers, strict=True)
         found = [self._recall(queries[i % len(queries)], *memory) for i, memory in enumerate(memories)]
-        return torch.as_tensor(self._out(torch.stack(found)))
+        return torch.as_tensor(x + self._out(torch.stack(found)))
+
+
+class TiledRotaryAttention(nn.Module):
+    """By our own kernels, in tiles."""
+
+    def __init__(self, norm: nn.Module, eager: RoPEAttention, side: int, pool: int, engine: Engine) -> None:
+        """Args: see `RotaryAttention`. engine: what multiplies."""
+        super().__init__()
+        parts = _parts(eager)
+        turns = eager.compute_cis(end_x=side, end_y=side).to(eager.q_proj.weight.device)
+        query, key = (parts["query"], rotation(turns, side)), (parts["key"], rotation(turns, side, pool=pool))
+        self._recall = TiledRecall(norm, query, key, parts["out"], float(pool * pool), engine=engine)
+
+    def to_itself(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) to the same."""
+        out = torch.empty_like(x)
+        for its, place in zip(x, out, strict=True):
+            self._recall.to_itself(its, place)
+        return out
+
+    def to_memory(self, x: torch.Tensor, remembered: Remembered) -> torch.Tensor:
+        """(1 or O, N, C) to (O, N, C)."""
+        maps = remembered.placed.flatten(1, 2), remembered.maps.flatten(1, 2)
+        out = torch.empty(len(remembered.maps), *x.shape[1:])
+        memories = zip(out, *maps, remembered.placed_pointers, remembered.pointers, strict=True)
+        for i, memory in enumerate(memories):
+            self._recall.to_memory(x[i % len(x)], *memory)
+        return out
 
 
 def _parts(eager: RoPEAttention) -> dict[Literal["query", "key", "out"], tuple[torch.Tensor, torch.Tensor]]:

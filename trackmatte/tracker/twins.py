@@ -16,6 +16,7 @@ from trackmatte.kernels.precision import PLAIN, Products
 from trackmatte.kernels.rounding import OneByOne, Planar
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.hiera import SteadyHiera
+from trackmatte.tracker.mask_decoder import EagerMaskDecoder, SteadyMaskDecoder
 from trackmatte.tracker.memory_encoder import EagerMemoryEncoder, SteadyMemoryEncoder
 from trackmatte.tracker.trunk import ConvNorm
 
@@ -41,6 +42,8 @@ class NetworkOptions:
 
 def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
     """Replaces hot modules, in place; they hold their weights and are on their device."""
+    with torch.inference_mode():
+        where = modules.sam_prompt_encoder.get_dense_pe()
     side = modules.image_size // modules.backbone_stride
     encoder, attention = modules.image_encoder, modules.memory_attention
     for owner in (encoder.neck, modules.memory_encoder):
@@ -54,13 +57,17 @@ def use_twins(modules: SAM2Base, options: NetworkOptions) -> None:
     if options.careful or modules.device.type != "cpu":
         modules.memory_encoder = EagerMemoryEncoder(modules.memory_encoder)
     else:
-        products = options.products if options.products.int8 else PLAIN  # what it rounds is remembered
+        enough = options.products.int8 or options.products.native == "float16 tiles"  # what it rounds is remembered
+        products = options.products if enough else PLAIN
         modules.memory_encoder = SteadyMemoryEncoder(modules.memory_encoder, products=products)
     if options.careful:
         _replace_convolutions(encoder.trunk, LeanConvolution)
         _round_as_alone(modules)
+        modules.sam_mask_decoder = EagerMaskDecoder(modules.sam_mask_decoder, where)
         return
     _join_fine_levels(modules)
+    decoder = SteadyMaskDecoder if modules.device.type == "cpu" else EagerMaskDecoder
+    modules.sam_mask_decoder = decoder(modules.sam_mask_decoder, where)
     _replace_convolutions(encoder.trunk, FusedConvolution)
     if isinstance(encoder.trunk, Hiera):
         encoder.trunk = SteadyHiera(encoder.trunk, modules.image_size, options.dtype, products=options.products)

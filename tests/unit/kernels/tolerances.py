@@ -3,7 +3,11 @@
 import torch
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-SUMMED_IN_FLOAT16 = 5e-3  # our own kernels: also sums of up to 128 products
+ENGINE_TOLERANCE = {  # of our own kernels, by what multiplies
+    "float16 lanes": 5e-3,  # sums of up to 128 products are float16, too
+    "float16 tiles": TOLERANCE[torch.float16],
+    "bfloat16 tiles": TOLERANCE[torch.bfloat16],
+}
 
 
 def distance(found, expected):

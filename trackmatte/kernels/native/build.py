@@ -2,6 +2,9 @@
 
 It is for CPUs that multiply float16 natively. Threads are those of torch: the library asks for OpenMP's functions and
 finds the ones that torch has loaded already.
+
+Of engines a CPU may have two: lanes of its vectors (AVX512-FP16, and VNNI for 8-bit integers) and tiles (AMX), which
+multiply several times faster and sum up in float32.
 """
 
 from __future__ import annotations
@@ -15,23 +18,46 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 logger = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
 FLAGS = ("-std=c++17", "-O3", "-march=sapphirerapids", "-fopenmp", "-fPIC", "-shared", "-w")
+Engine = Literal["float16 lanes", "int8 lanes", "float16 tiles", "bfloat16 tiles"]
 _INT, _FLOAT, _SIZE, _POINTER = ctypes.c_int, ctypes.c_float, ctypes.c_long, ctypes.c_void_p
 _LAYER, _LAYER_INT8 = [*[_POINTER] * 2, _SIZE, _SIZE], [*[_POINTER] * 4, _SIZE, _SIZE]
+_NORMED = [_POINTER, _SIZE, _POINTER, _POINTER, _FLOAT]
+_LINEAR = [*_NORMED, *_LAYER, _INT, _POINTER, _INT]
+_FEEDFORWARD = [*_NORMED, *_LAYER, _INT, *_LAYER, _POINTER, _INT]
+_ATTEND = [*[_POINTER] * 8, *[_SIZE] * 6, _FLOAT, _INT]
 _SIGNATURES = {
-    "linear": [_POINTER, _SIZE, *_LAYER, _INT, _POINTER, _INT],
-    "linear_int8": [_POINTER, _SIZE, *_LAYER_INT8, _INT, _POINTER, _INT],
-    "feedforward": [_POINTER, _SIZE, *_LAYER, _INT, *_LAYER, _POINTER, _INT],
-    "feedforward_int8": [_POINTER, _SIZE, *_LAYER_INT8, _INT, *_LAYER_INT8, _POINTER, _INT],
-    "attend": [*[_POINTER] * 8, *[_SIZE] * 6, _FLOAT, _INT],
+    "linear": _LINEAR,
+    "linear_int8": [*_NORMED, *_LAYER_INT8, _INT, _POINTER, _INT],
+    "linear_tiles": [_INT, *_LINEAR],
+    "feedforward": _FEEDFORWARD,
+    "feedforward_int8": [*_NORMED, *_LAYER_INT8, _INT, *_LAYER_INT8, _POINTER, _INT],
+    "feedforward_tiles": [_INT, *_FEEDFORWARD],
+    "attend": _ATTEND,
+    "attend_tiles": [_INT, *_ATTEND],
     "recall": [_POINTER, *[_SIZE] * 2, *[_POINTER] * 8, *[_SIZE] * 3, _FLOAT, *[_POINTER] * 2, _SIZE, _POINTER, _INT],
+    "window_tiles": [
+        *[_INT, _POINTER, *[_SIZE] * 3, *[_POINTER] * 2, _FLOAT, *[_POINTER] * 6],
+        *[*[_SIZE] * 4, _POINTER, _INT],
+    ],
+    "recall_tiles": [
+        *[_INT, _POINTER, _SIZE, _SIZE, *[_POINTER] * 2, _FLOAT, *[_POINTER] * 12],
+        *[*[_SIZE] * 3, _FLOAT, *[_POINTER] * 2, _SIZE, _POINTER, _INT],
+    ],
+}
+_KINDS: dict[Engine, tuple[str, tuple[int, ...]]] = {  # of a kernel: how its name ends, what it is called with first
+    "float16 lanes": ("", ()),
+    "int8 lanes": ("_int8", ()),
+    "float16 tiles": ("_tiles", (0,)),
+    "bfloat16 tiles": ("_tiles", (1,)),
 }
 
 
@@ -48,17 +74,38 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def kernel(name: str) -> Callable[..., None]:
+def kernel(name: str, engine: Engine) -> Callable[..., None]:
     """One of them, where `library` is."""
     kernels = library()
     assert kernels is not None
-    found: Callable[..., None] = getattr(kernels, name)
-    return found
+    end, first = _KINDS[engine]
+    return partial(getattr(kernels, name + end), *first)
 
 
-def native_pays() -> bool:
-    """Whether the kernels are here and what this CPU multiplies fastest; with AMX that is bfloat16, by torch."""
-    return not torch.cpu._is_amx_tile_supported() and library() is not None
+@cache
+def engines() -> tuple[Engine, ...]:
+    """What can multiply here, the fastest first."""
+    kernels = library()
+    if kernels is None:
+        return ()
+    tiles: tuple[Engine, ...] = ("float16 tiles", "bfloat16 tiles")
+    return *tiles[2 - kernels.tiles() :], "float16 lanes", "int8 lanes"
+
+
+def engine_of(dtype: torch.dtype) -> Engine | None:
+    """What multiplies a half format here; None where nothing of ours does."""
+    name = str(dtype).removeprefix("torch.")
+    return next((engine for engine in engines() if engine.startswith(f"{name} ")), None)
+
+
+def native_format(*, small: bool) -> torch.dtype | None:
+    """The half format that our kernels multiply fastest here; None where there are none.
+
+    Args:
+        small: the network's masks do not bear the rounding of bfloat16, and its products are few.
+    """
+    formats = (torch.float16,) if small else (torch.float16, torch.bfloat16)
+    return next((dtype for engine in engines() for dtype in formats if engine_of(dtype) == engine), None)
 
 
 def _loaded() -> ctypes.CDLL:

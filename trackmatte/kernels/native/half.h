@@ -45,19 +45,21 @@ inline __m512i twice(__m512 numbers) {
     return _mm512_or_si512(bits, _mm512_slli_epi32(bits, 16));
 }
 
+// Of 16 lanes those that exist, where `number` are left
+inline __mmask16 first(long number) { return (__mmask16)((1u << std::max(0L, std::min(16L, number))) - 1); }
+
 inline void twice(const float* from, long number, pair* to) {
     for (long i = 0; i < number; i += 16) {
-        __mmask16 those = (__mmask16)((1u << std::min(16L, number - i)) - 1);
+        __mmask16 those = first(number - i);
         _mm512_mask_storeu_epi32(to + i, those, twice(_mm512_maskz_loadu_ps(those, from + i)));
     }
 }
 
 // 16 numbers, `stride` from one to the next, of which the first `number` exist; the others are 0
 inline __m512 gather(const float* from, long stride, long number) {
-    const __mmask16 those = (__mmask16)((1u << std::max(0L, std::min(16L, number))) - 1);
     const __m512i at = _mm512_mullo_epi32(_mm512_set1_epi32((int)stride),
                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), those, at, from, 4);
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), first(number), at, from, 4);
 }
 
 template <typename T>

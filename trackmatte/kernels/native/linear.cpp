@@ -6,11 +6,11 @@ namespace {
 constexpr long GAP = 16;  // pairs between rows, that a multiple of the cache's size does not lie between them
 
 struct HalfRows {
-    explicit HalfRows(long width) : width(width), stride(width + GAP), numbers(room<pair>(PIECE * stride)) {}
+    static constexpr long MOST = 64, SUMS = MOST * LANES;
 
-    void read(const float* x, long number) {
-        for (long r = 0; r < number; r++) twice(x + r * width, width, numbers.get() + r * stride);
-    }
+    explicit HalfRows(long width) : width(width), stride(width + GAP), numbers(room<pair>(MOST * stride)) {}
+
+    void read(long row, const float* x) { twice(x, width, numbers.get() + row * stride); }
     void set(long row, long at, __m512 values, __mmask16 those) {
         _mm512_mask_storeu_epi32(numbers.get() + row * stride + at, those, twice(values));
     }
@@ -30,7 +30,7 @@ struct HalfLayer {
     void apply(const HalfRows& rows, long number, float* sums, Take take) const {
         const long parts = (inputs + DEPTH - 1) / DEPTH, depth = (inputs + parts - 1) / parts;
         for (long output = 0; output < outputs; output += LANES) {
-            for (long r = 0; r < PIECE; r++) std::copy_n(bias + output, LANES, sums + r * LANES);
+            for (long r = 0; r < number; r++) std::copy_n(bias + output, LANES, sums + r * LANES);
             for (long k = 0; k < inputs; k += depth)
                 for (long r = 0; r < number; r += ROWS) {
                     __m512h made[ROWS][2];
@@ -49,14 +49,18 @@ struct HalfLayer {
 
 }  // namespace
 
-extern "C" void linear(const float* x, long number, const half* weight, const float* bias, long inputs, long outputs,
-                       int activation, float* y, int threads) {
-    apply_linear<HalfRows>(x, number, HalfLayer{weight, bias, inputs, outputs, activation}, y, threads);
+extern "C" void linear(const float* x, long number, const float* norm_weight, const float* norm_bias, float eps,
+                       const half* weight, const float* bias, long inputs, long outputs, int activation, float* y,
+                       int threads) {
+    apply_linear<HalfRows>(x, number, Norm{norm_weight, norm_bias, eps},
+                           HalfLayer{weight, bias, inputs, outputs, activation}, y, threads);
 }
 
-extern "C" void feedforward(const float* x, long number, const half* weight, const float* bias, long inputs,
-                            long outputs, int activation, const half* then_weight, const float* then_bias,
-                            long then_inputs, long then_outputs, float* onto, int threads) {
-    apply_feedforward<HalfRows>(x, number, HalfLayer{weight, bias, inputs, outputs, activation},
+extern "C" void feedforward(const float* x, long number, const float* norm_weight, const float* norm_bias, float eps,
+                            const half* weight, const float* bias, long inputs, long outputs, int activation,
+                            const half* then_weight, const float* then_bias, long then_inputs, long then_outputs,
+                            float* onto, int threads) {
+    apply_feedforward<HalfRows>(x, number, Norm{norm_weight, norm_bias, eps},
+                                HalfLayer{weight, bias, inputs, outputs, activation},
                                 HalfLayer{then_weight, then_bias, then_inputs, then_outputs, NONE}, onto, threads);
 }

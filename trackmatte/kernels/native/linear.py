@@ -1,20 +1,24 @@
-"""Linear layers by the kernels of `linear.cpp`, in float16, and of `linear_int8.cpp`, in 8-bit integers.
+"""Linear layers by the kernels of `linear.cpp` and `linear_tiles.cpp`, in half formats, and of `linear_int8.cpp`.
 
-Inputs and results are float32; so are sums of more than 128 products in float16. Weights in 8 bits have a scale for
-each output, inputs one for each row, found when it is read. The eager twins are `kernels.linear.PackedLinear` and
-`kernels.linear.Feedforward`.
+Inputs and results are float32; so are sums, but for those of up to 128 products in lanes of float16. Weights in 8 bits
+have a scale for each output, inputs one for each row, found when it is read. The eager twins are
+`kernels.linear.PackedLinear` and `kernels.linear.Feedforward`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from trackmatte.kernels.int8 import Activation
-from trackmatte.kernels.native.build import kernel
+from trackmatte.kernels.native.build import Engine, kernel
 
 LANES, OUTPUTS, FOUR = 64, 32, 4  # as in half.h and linear_int8.cpp
+SIDE, SQUARE, ALONG = 16, 32, 32  # as in tiles.h
 _CODES: dict[Activation | None, int] = {None: 0, "relu": 1, "gelu": 2}
 
 
@@ -22,12 +26,26 @@ class NativeLinear(nn.Module):
     """A linear layer, and the activation that follows it."""
 
     def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor, activation: Activation | None = None, *, int8: bool = False
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor,
+        activation: Activation | None = None,
+        *,
+        engine: Engine,
+        norm: nn.Module | None = None,
     ) -> None:
-        """Args: weight: (C', C). bias: (C',). activation: what follows. int8: in 8-bit integers, else in float16."""
+        """Prepares a layer.
+
+        Args:
+            weight, bias: (C', C) and (C',).
+            activation: what follows.
+            engine: what multiplies.
+            norm: over channels, what comes before, if anything does.
+        """
         super().__init__()
-        self._layer = _packed(weight, bias, int8)
-        self._run = kernel("linear_int8" if int8 else "linear")
+        self._norm = NormArguments(norm)
+        self._layer = packed(weight, bias, engine)
+        self._run = kernel("linear", engine)
         self._activation = _CODES[activation]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -35,30 +53,50 @@ class NativeLinear(nn.Module):
         x = x.float().contiguous()
         y = torch.empty(*x.shape[:-1], self._layer.outputs)
         made = self._activation, y.data_ptr(), torch.get_num_threads()
-        self._run(x.data_ptr(), x.numel() // x.shape[-1], *self._layer.arguments, *made)
+        self._run(x.data_ptr(), x.numel() // x.shape[-1], *self._norm.arguments, *self._layer.arguments, *made)
         return y
 
 
 class NativeFeedforward(nn.Module):
-    """Adds `second(activation(first(x)))` to what is there already."""
+    """Adds `second(activation(first(norm(x))))` to what is there already."""
 
-    def __init__(self, first: nn.Linear, second: nn.Linear, activation: Activation, *, int8: bool = False) -> None:
-        """Args: int8: in 8-bit integers, else in float16."""
+    def __init__(
+        self,
+        first: nn.Linear,
+        second: nn.Linear,
+        activation: Activation,
+        *,
+        engine: Engine,
+        norm: nn.Module | None = None,
+    ) -> None:
+        """Args: see `NativeLinear`."""
         super().__init__()
-        self._first, self._second = (_packed(each.weight, each.bias, int8) for each in (first, second))
-        self._run = kernel("feedforward_int8" if int8 else "feedforward")
+        self._norm = NormArguments(norm)
+        self._first, self._second = (packed(each.weight, each.bias, engine) for each in (first, second))
+        self._run = kernel("feedforward", engine)
         self._activation = _CODES[activation]
 
     def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
-        """Args: x: (..., C). onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
+        """Args: x: (..., C), may be `onto`. onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
         x = x.float().contiguous()
         assert onto.is_contiguous()
-        layers = *self._first.arguments, self._activation, *self._second.arguments
+        layers = *self._norm.arguments, *self._first.arguments, self._activation, *self._second.arguments
         self._run(x.data_ptr(), x.numel() // x.shape[-1], *layers, onto.data_ptr(), torch.get_num_threads())
         return onto
 
 
-class _Packed:
+class NormArguments:
+    """A norm over channels as kernels take it."""
+
+    def __init__(self, norm: nn.Module | None) -> None:
+        """Args: norm: with (C,) `weight` and `bias`, and `eps`."""
+        self._parts = [] if norm is None else [torch.as_tensor(each).detach() for each in (norm.weight, norm.bias)]
+        eps = 0.0 if norm is None else float(torch.as_tensor(norm.eps))
+        pointers = [None, None] if norm is None else [part.data_ptr() for part in self._parts]
+        self.arguments = *pointers, eps
+
+
+class Packed:
     """A layer's weights and what belongs to them, as its kernel reads them."""
 
     def __init__(self, inputs: int, outputs: int, *parts: torch.Tensor) -> None:
@@ -67,18 +105,26 @@ class _Packed:
         self.arguments = *(part.data_ptr() for part in self._parts), inputs, outputs
 
 
-def _packed(weight: torch.Tensor, bias: torch.Tensor, int8: bool) -> _Packed:
-    return (_in_bytes if int8 else _in_halves)(weight.detach().float(), bias.detach().float())
+def packed(weight: torch.Tensor, bias: torch.Tensor, engine: Engine) -> Packed:
+    """A layer as kernels take it. Args: weight, bias: (C', C) and (C',)."""
+    return _PACKERS[engine](weight.detach().float(), bias.detach().float())
 
 
-def _in_halves(weight: torch.Tensor, bias: torch.Tensor) -> _Packed:
+def _in_halves(weight: torch.Tensor, bias: torch.Tensor) -> Packed:
     outputs, inputs = weight.shape
     missing = -outputs % LANES
     panels = F.pad(weight, (0, 0, 0, missing)).view(-1, LANES, inputs).mT
-    return _Packed(inputs, outputs, panels.contiguous().to(torch.float16), F.pad(bias, (0, missing)))
+    return Packed(inputs, outputs, panels.contiguous().to(torch.float16), F.pad(bias, (0, missing)))
 
 
-def _in_bytes(weight: torch.Tensor, bias: torch.Tensor) -> _Packed:
+def _in_tiles(dtype: torch.dtype, weight: torch.Tensor, bias: torch.Tensor) -> Packed:
+    outputs, inputs = weight.shape
+    rows = F.pad(weight, (0, -inputs % ALONG, 0, -outputs % SQUARE)).to(dtype)
+    columns = rows.view(-1, SIDE, rows.shape[1] // ALONG, SIDE, 2).permute(0, 2, 3, 1, 4)
+    return Packed(inputs, outputs, columns, F.pad(bias, (0, -outputs % SQUARE)))
+
+
+def _in_bytes(weight: torch.Tensor, bias: torch.Tensor) -> Packed:
     outputs, inputs = weight.shape
     missing = -outputs % OUTPUTS
     scale = weight.abs().amax(dim=1).div_(127).clamp_(min=torch.finfo(torch.float32).tiny)
@@ -86,4 +132,12 @@ def _in_bytes(weight: torch.Tensor, bias: torch.Tensor) -> _Packed:
     fours = F.pad(levels, (0, -inputs % FOUR, 0, missing)).to(torch.int8)
     panels = fours.view(-1, OUTPUTS, fours.shape[1] // FOUR, FOUR).permute(0, 2, 1, 3)
     vectors = (F.pad(each, (0, missing)) for each in (scale, scale * levels.sum(dim=1), bias))
-    return _Packed(inputs, outputs, panels, *vectors)
+    return Packed(inputs, outputs, panels, *vectors)
+
+
+_PACKERS: dict[Engine, Callable[[torch.Tensor, torch.Tensor], Packed]] = {
+    "float16 lanes": _in_halves,
+    "int8 lanes": _in_bytes,
+    "float16 tiles": partial(_in_tiles, torch.float16),
+    "bfloat16 tiles": partial(_in_tiles, torch.bfloat16),
+}

@@ -10,22 +10,23 @@ constexpr int FOUR = 4;      // products that one lane sums up in a step
 long whole(long width) { return (width + FOUR - 1) / FOUR; }
 
 struct ByteRows {
+    static constexpr long MOST = 64, SUMS = 0;
+
     explicit ByteRows(long width)
         : width(width),
           stride(whole(width) * FOUR + 64),
-          numbers(room<uint8_t>(PIECE * stride)),
-          values(room<float>(PIECE * width)) {}
+          numbers(room<uint8_t>(MOST * stride)),
+          values(room<float>(MOST * width)) {}
 
-    void read(const float* x, long number) {
-        for (long r = 0; r < number; r++) quantize(x + r * width, r);
-    }
     void set(long row, long at, __m512 these, __mmask16 those) {
         _mm512_mask_storeu_ps(values.get() + row * width + at, those, these);
     }
-    void done(long number) { read(values.get(), number); }
+    void done(long number) {
+        for (long r = 0; r < number; r++) read(r, values.get() + r * width);
+    }
 
     // To least + number * scale, number 0 to 255
-    void quantize(const float* x, long row) {
+    void read(long row, const float* x) {
         __m512 low = _mm512_setzero_ps(), high = low;
         for (long k = 0; k < width; k += 16) {
             const __m512 some = _mm512_maskz_loadu_ps(first(width - k), x + k);
@@ -46,7 +47,7 @@ struct ByteRows {
     long width, stride;
     Room<uint8_t> numbers;
     Room<float> values;
-    float scale[PIECE], least[PIECE];
+    float scale[MOST], least[MOST];
 };
 
 struct ByteLayer {
@@ -96,17 +97,20 @@ struct ByteLayer {
 
 }  // namespace
 
-extern "C" void linear_int8(const float* x, long number, const int8_t* weight, const float* scale, const float* sum,
-                            const float* bias, long inputs, long outputs, int activation, float* y, int threads) {
-    apply_linear<ByteRows>(x, number, ByteLayer{weight, scale, sum, bias, inputs, outputs, activation}, y, threads);
+extern "C" void linear_int8(const float* x, long number, const float* norm_weight, const float* norm_bias, float eps,
+                            const int8_t* weight, const float* scale, const float* sum, const float* bias, long inputs,
+                            long outputs, int activation, float* y, int threads) {
+    apply_linear<ByteRows>(x, number, Norm{norm_weight, norm_bias, eps},
+                           ByteLayer{weight, scale, sum, bias, inputs, outputs, activation}, y, threads);
 }
 
-extern "C" void feedforward_int8(const float* x, long number, const int8_t* weight, const float* scale,
-                                 const float* sum, const float* bias, long inputs, long outputs, int activation,
+extern "C" void feedforward_int8(const float* x, long number, const float* norm_weight, const float* norm_bias,
+                                 float eps, const int8_t* weight, const float* scale, const float* sum,
+                                 const float* bias, long inputs, long outputs, int activation,
                                  const int8_t* then_weight, const float* then_scale, const float* then_sum,
                                  const float* then_bias, long then_inputs, long then_outputs, float* onto,
                                  int threads) {
     apply_feedforward<ByteRows>(
-        x, number, ByteLayer{weight, scale, sum, bias, inputs, outputs, activation},
+        x, number, Norm{norm_weight, norm_bias, eps}, ByteLayer{weight, scale, sum, bias, inputs, outputs, activation},
         ByteLayer{then_weight, then_scale, then_sum, then_bias, then_inputs, then_outputs, NONE}, onto, threads);
 }

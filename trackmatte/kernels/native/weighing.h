@@ -12,8 +12,7 @@ constexpr float SLACK = 2;  // that a score may have over the one that counts as
 // Puts the value of a block's key where `Weighing::add` reads it: [width / ROWS][number][ROWS], 0 beyond its width.
 inline void put(const float* value, long width, long key, long number, pair* block) {
     for (long v = 0; v < width; v += ROWS) {
-        const __m512 numbers =
-            _mm512_maskz_loadu_ps((__mmask16)((1u << std::min((long)ROWS, width - v)) - 1), value + v);
+        const __m512 numbers = _mm512_maskz_loadu_ps(first(std::min((long)ROWS, width - v)), value + v);
         _mm256_storeu_si256((__m256i*)(block + v * number + key * ROWS), _mm512_castsi512_si256(twice(numbers)));
     }
 }
@@ -48,9 +47,8 @@ class Weighing {
         for (long q = 0; q < queries; q++) {
             const __m512 share = _mm512_set1_ps(1 / total_[q]);
             for (long v = 0; v < width; v += 16) {
-                const __mmask16 those = (__mmask16)((1u << std::min(16L, width - v)) - 1);
                 const __m512 numbers = gather(sums_.get() + v * LANES + q, LANES, width - v);
-                _mm512_mask_storeu_ps(out + q * across + v, those, _mm512_mul_ps(numbers, share));
+                _mm512_mask_storeu_ps(out + q * across + v, first(width - v), _mm512_mul_ps(numbers, share));
             }
         }
     }
