@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+import trackmatte.kernels.native.build as native
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.registry import ModelSpec
 from trackmatte.tracker.weights import State, locate, read_state
@@ -57,6 +58,12 @@ def machine(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def without_tiles() -> None:
+    """From now on as on a CPU that has none."""
+    here = native.engines()
+    native.engines = lambda: tuple(engine for engine in here if not engine.endswith("tiles"))
 
 
 def write(path: Path | None, device: torch.device, results: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import CLIP, weights, write
+from benchmarks.common import CLIP, weights, without_tiles, write
 from trackmatte.io.decode import open_clip
 from trackmatte.tracker.model import Model, open_model
 from trackmatte.tracker.propagate import Propagator
@@ -28,16 +28,15 @@ from trackmatte.types import Point
 CPU = torch.device("cpu")
 
 
-MODES = ("fast", "compiled", "compiled, fast")
+MODES = ("fast", "compiled", "compiled, fast", "compiled, bfloat16")
 
 
 def pair(spec: ModelSpec, state: State, mode: str) -> tuple[Model, Model]:
     """In float32, and in the mode's own format."""
     speed = "fast" if "fast" in mode else "exact"
     how: dict[str, Any] = {"source": "weights", "device": CPU, "careful": False, "speed": speed}
-    compiled: dict[str, Any] = (
-        {"dtype": torch.float16, "compile": True} if "compiled" in mode else {"dtype": torch.float32}
-    )
+    half = torch.bfloat16 if "bfloat16" in mode else torch.float16
+    compiled: dict[str, Any] = {"dtype": half, "compile": True} if "compiled" in mode else {"dtype": torch.float32}
     return (
         open_model(replace(spec, int8=False), state, dtype=torch.float32, **how),
         open_model(replace(spec, int8=True), state, **compiled, **how),
@@ -83,9 +82,12 @@ def main() -> None:
     parser.add_argument("--model", default="sam2.1-tiny")
     parser.add_argument("--random", action="store_true", help="random weights: needs no checkpoint")
     parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
+    parser.add_argument("--without-tiles", action="store_true", help="compiled as on a CPU without AMX")
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
+    if options.without_tiles:
+        without_tiles()
     spec = find_spec(options.model)
     state = weights(spec, random=options.random)
     results = {mode: measure(*pair(spec, state, mode), options.frames) for mode in options.modes}

@@ -29,9 +29,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
 
-from benchmarks.common import CLIP, shown, spread, weights, write
+from benchmarks.common import CLIP, shown, spread, weights, without_tiles, write
 from trackmatte.io.decode import open_clip
 from trackmatte.io.encode import VideoWriter
+from trackmatte.kernels.native.build import engine_of
 from trackmatte.kernels.precision import half, resolve_dtype
 from trackmatte.tracker.architecture import read_config
 from trackmatte.tracker.model import Model, open_model
@@ -256,6 +257,7 @@ def side_by_side(job: Job, speeds: list[str], runs: int, warm: int) -> dict[str,
         "model": job.spec.name,
         "precision": job.precision,
         "compile": job.compile,
+        "engine": engine_of(job.dtype) if job.compile and job.device.type == "cpu" else None,
         "objects": job.objects,
         "frames": job.frames,
         "runs": runs,
@@ -292,7 +294,8 @@ def summary(rows: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as lines of text: milliseconds a frame, median (least to most)."""
-    how = f"{result['precision']}{', compiled' if result['compile'] else ''}"
+    engine = f" ({result['engine']})" if result["engine"] else ""
+    how = f"{result['precision']}{', compiled' + engine if result['compile'] else ''}"
     lines = [
         f"{result['model']}, precision {how}, {result['objects']} object(s), {result['frames']} frames "
         f"of {result['size'][0]}x{result['size'][1]}, {result['runs']} runs"
@@ -320,6 +323,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "bf16", "fp16"], help="trackmatte's")
     parser.add_argument("--compile", action="store_true", help="trackmatte's")
+    parser.add_argument("--without-tiles", action="store_true", help="compiled as on a CPU without AMX")
     parser.add_argument("--speed", nargs="+", default=["exact"], choices=["exact", "fast"], help="trackmatte's")
     parser.add_argument("--json", type=Path, help="write the results here")
     return parser.parse_args()
@@ -330,6 +334,8 @@ def main() -> None:
     options = arguments()
     if options.threads:
         torch.set_num_threads(options.threads)
+    if options.without_tiles:
+        without_tiles()
     device = torch.device(options.device)
     spec = find_spec(options.model)
     state = weights(spec, random=options.random)
