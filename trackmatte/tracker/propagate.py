@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from trackmatte.errors import PromptError
+from trackmatte.errors import ModelError, PromptError
 from trackmatte.kernels.pixels import Normalizer, resize_square
 from trackmatte.tracker.memory import MemoryBank
 from trackmatte.tracker.model import Model
@@ -242,19 +242,30 @@ class Propagator:
         resized = F.interpolate(given, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
         return (resized >= min(0.5, float(resized.max()))).to(torch.float32)
 
+    def _overflow(self, index: int) -> str:
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        remedy = "use other weights" if self._model.dtype == torch.float32 else "choose precision fp32"
+        return f"the network's numbers overflow at frame {index} in {dtype} with these weights; {remedy}"
+
     def _row(self, place: int) -> int:
         row = self._objects[place].row
         assert row is not None
         return row
 
     def masks(self, frame: Frame, prediction: Prediction) -> ObjectMasks:
-        """The rest of `step`: masks of the clip's size."""
+        """The rest of `step`: masks of the clip's size.
+
+        Raises:
+            ModelError: the network's numbers overflowed, which would look like an object that is lost.
+        """
         count = len(self._objects)
         masks = np.zeros((count, self._height, self._width), np.bool_)
         scores = np.zeros(count, np.float32)
         if prediction.places:
             logits = prediction.decoded.scores[:, 0].float()
             scores[list(prediction.places)] = logits.sigmoid().cpu().numpy()
+            if not np.isfinite(scores).all():
+                raise ModelError(self._overflow(frame.index))
             here = (logits > 0).nonzero()[:, 0].tolist()
             if here:
                 places = [prediction.places[i] for i in here]

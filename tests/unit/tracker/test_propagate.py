@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.parity.reference import moving_clip, random_state, small_model, small_spec
-from trackmatte.errors import PromptError
+from tests.unit.kernels.test_native import needs_native
+from trackmatte.errors import ModelError, PromptError
 from trackmatte.tracker.model import open_model
 from trackmatte.tracker.propagate import PropagateOptions, Propagator
 from trackmatte.types import Box, Frame, Mask, Point
@@ -236,3 +237,25 @@ def test_a_gpu_gives_the_masks_of_the_cpu(model, clip, dtype):
     share = 1e-3 if dtype == torch.float32 else 0.05
     for ours, theirs in zip(run(cuda, clip, prompts)[:5], run(model, clip, prompts)[:5], strict=True):
         assert (ours.masks != theirs.masks).mean() < share
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bias", "remedy"),
+    [
+        pytest.param(torch.float16, 1e6, "choose precision fp32", marks=needs_native),
+        (torch.float32, 3e38, "use other weights"),
+    ],
+)
+def test_numbers_that_overflow_are_no_lost_object(clip, dtype, bias, remedy):
+    spec = small_spec("21")
+    state = random_state(spec)
+    state["image_encoder.trunk.blocks.0.mlp.layers.0.bias"] += bias
+    where = {"source": "test", "device": torch.device("cpu"), "compile": True}
+    tracker = propagator(open_model(spec, state, dtype=dtype, **where))
+    tracker.seed([Point(30, 45)])
+    with pytest.raises(ModelError, match=f"overflow at frame 0 in {str(dtype)[6:]} with these weights; {remedy}"):
+        tracker.step(clip.frames[0])
+    if dtype == torch.float16:
+        tracker = propagator(open_model(spec, state, dtype=torch.float32, **where))
+        tracker.seed([Point(30, 45)])
+        tracker.step(clip.frames[0])
