@@ -40,16 +40,17 @@ class SteadyHiera(nn.Module):
         self._settled = not products.int8
         with torch.inference_mode():
             self._position = eager._get_pos_embed((size // 4, size // 4)).contiguous()
-        self._map = torch.empty_like(self._position)
-        self._blocks = eager.blocks
+        self._blocks, self._map = eager.blocks, None
         if self._position.device.type == "cpu":
+            self._map = torch.empty_like(self._position)
             self._blocks = nn.ModuleList(_steady(eager.blocks, size // 4, dtype, products))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(1, 3, S, S) to four maps (1, C, h, w) float32, from high to low resolution, overwritten by the next call."""
         outputs = []
         with half(x.device, self._dtype):
-            x = torch.add(self._embed(x), self._position, out=self._map)
+            x = self._embed(x)
+            x = (x + self._position).contiguous() if self._map is None else torch.add(x, self._position, out=self._map)
             for i, block in enumerate(self._blocks):
                 x = block(x)
                 if i in self._ends:
