@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,7 @@ import torch
 
 logger = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent
-FLAGS = ("-std=c++17", "-O3", "-march=sapphirerapids", "-fopenmp", "-fPIC", "-shared", "-w")
+FLAGS = ("-std=c++17", "-O3", "-march=sapphirerapids", "-fopenmp", "-fPIC", "-w")
 Engine = Literal["float16 lanes", "int8 lanes", "float16 tiles", "bfloat16 tiles"]
 _INT, _FLOAT, _SIZE, _POINTER = ctypes.c_int, ctypes.c_float, ctypes.c_long, ctypes.c_void_p
 _LAYER, _LAYER_INT8 = [*[_POINTER] * 2, _SIZE, _SIZE], [*[_POINTER] * 4, _SIZE, _SIZE]
@@ -148,10 +149,16 @@ def _built(compiler: str) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     logger.info("compiling float16 kernels, once, with %s", compiler)
     with tempfile.TemporaryDirectory(dir=home) as folder:
+        units = {path: Path(folder) / f"{path.stem}.o" for path in sources if path.suffix == ".cpp"}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda unit: _run(compiler, *FLAGS, "-c", unit[0], "-o", unit[1]), units.items()))
         made = Path(folder) / target.name
-        units = [str(path) for path in sources if path.suffix == ".cpp"]
-        done = subprocess.run([compiler, *FLAGS, *units, "-o", str(made)], capture_output=True, text=True)
-        if done.returncode:
-            raise OSError(f"can't compile: {done.stderr.strip() or done.returncode}")
+        _run(compiler, *FLAGS, "-shared", *units.values(), "-o", made)
         made.replace(target)
     return target
+
+
+def _run(*command: str | Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise OSError(f"can't compile: {done.stderr.strip() or done.returncode}")
