@@ -15,14 +15,17 @@ from trackmatte.io.decode import open_clip
 from trackmatte.kernels.int8 import QuantizedLinear
 from trackmatte.kernels.linear import JudgedFeedforward, JudgedLinear
 from trackmatte.kernels.precision import Products
-from trackmatte.tracker import hiera, model
+from trackmatte.tracker import hiera, model, network
 from trackmatte.tracker.architecture import build, read_config
 from trackmatte.tracker.attention import EagerMemoryAttention, MemoryAttention
 from trackmatte.tracker.hiera import SteadyHiera
 from trackmatte.tracker.mask_decoder import EagerMaskDecoder, SteadyMaskDecoder
+from trackmatte.tracker.memory import Memories
 from trackmatte.tracker.memory_encoder import EagerMemoryEncoder, SteadyMemoryEncoder
 from trackmatte.tracker.model import load_model, open_model
+from trackmatte.tracker.network import PointPrompts
 from trackmatte.tracker.propagate import Propagator
+from trackmatte.tracker.twins import use_twins
 from trackmatte.types import Box, Point
 
 CPU = torch.device("cpu")
@@ -293,3 +296,43 @@ def assert_alike(masks, careful_masks):
     either = (masks | careful_masks).sum(axis=(1, 2))
     assert either.min() > 1000
     assert (both / either).min() >= 0.99
+
+
+def by_other_devices_twins(monkeypatch):
+    """From now on modules get the twins that they would get on a device that is no CPU."""
+
+    def use(modules, options):
+        with monkeypatch.context() as elsewhere:
+            elsewhere.setattr(type(modules), "device", torch.device("meta"))
+            use_twins(modules, options)
+
+    monkeypatch.setattr(network, "use_twins", use)
+
+
+@torch.inference_mode()
+def test_the_twins_of_other_devices_give_what_those_of_cpus_give(monkeypatch):
+    spec = small_spec("21")
+    how = {"source": "test", "device": CPU, "dtype": torch.float32}
+    nets = [open_model(spec, random_state(spec), careful=careful, **how).network for careful in (True, False)]
+    by_other_devices_twins(monkeypatch)
+    nets.append(open_model(spec, random_state(spec), careful=False, **how).network)
+    assert [type(net._modules.sam_mask_decoder) for net in nets] == [
+        EagerMaskDecoder,
+        SteadyMaskDecoder,
+        EagerMaskDecoder,
+    ]
+    torch.manual_seed(0)
+    side = nets[0].image_size
+    pixels, prompted = torch.randn(1, 3, side, side), torch.tensor([True, True])
+    clicks = PointPrompts(torch.rand(2, 1, 2) * side, torch.ones(2, 1, dtype=torch.int32))
+    made = []
+    for net in nets:
+        image = net.encode_image(pixels)
+        first = net.decode_masks(image, net.attend_memory(image, None).expand(2, -1, -1, -1), prompts=clicks)
+        maps = net.encode_memory(image, first, prompted=prompted)
+        memories = Memories(maps[:, None].expand(-1, 2, -1, -1), first.pointers[:, None], ((1,), (1,)), 16)
+        later = net.decode_masks(image, net.attend_memory(image, memories))
+        made.append((image.top, first.logits, first.scores, first.pointers, later.logits, later.scores))
+    for found in made[1:]:
+        for its, expected in zip(found, made[0], strict=True):
+            assert distance(its, expected) < 1e-3
