@@ -38,6 +38,11 @@ class Products:
     native: Engine | None = None
     int8: bool = False
 
+    @property
+    def tiles(self) -> Engine | None:
+        """The engine, if it is one of tiles."""
+        return self.native if self.native in ("float16 tiles", "bfloat16 tiles") else None
+
 
 PLAIN = Products()
 

@@ -159,8 +159,8 @@ class _Layer(nn.Module):
 def _rotary(
     norm: nn.Module, eager: RoPEAttention, side: int, pool: int, dtype: torch.dtype, products: Products
 ) -> RotaryAttention | LanesRotaryAttention | TiledRotaryAttention:
-    if products.native is None:
-        return RotaryAttention(norm, eager, side, pool, dtype, int8=products.int8)
-    if products.native == "float16 lanes":
+    if products.tiles:
+        return TiledRotaryAttention(norm, eager, side, pool, products.tiles)
+    if products.native:
         return LanesRotaryAttention(norm, eager, side, pool)
-    return TiledRotaryAttention(norm, eager, side, pool, products.native)
+    return RotaryAttention(norm, eager, side, pool, dtype, int8=products.int8)

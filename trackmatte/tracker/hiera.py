@@ -73,11 +73,8 @@ class SteadyBlock(nn.Module):
         self._attention = _Attention(eager.attn, dtype, products)
         first, second = eager.mlp.layers
         self._feedforward = feedforward(first, second, "gelu", dtype, products=products, norm=eager.norm2)
-        starts = eager.dim != eager.dim_out
-        assert starts == (self.stride == 2)
-        assert self._window or not starts
-        self._shortcut = lean(eager.proj, dtype, products=products) if starts else None
-        self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
+        self._map = _new_map(eager, side)
+        self._shortcut = None if self._map is None else lean(eager.proj, dtype, products=products)
         step, strip = self._window or 1, NATIVE_STRIP if products.native else STRIP
         self._rows = step * max(1, round(strip / (side * eager.dim * step)))
 
@@ -114,17 +111,14 @@ class TiledBlock(nn.Module):
         """Args: see `SteadyBlock`. engine: what multiplies."""
         super().__init__()
         self.stride = int(eager.q_stride[0]) if eager.q_stride else 1
-        starts, window, attention = eager.dim != eager.dim_out, int(eager.window_size), eager.attn
-        assert starts == (self.stride == 2)
-        assert window or not starts
-        self._map = torch.empty(1, side // self.stride, side // self.stride, eager.dim_out) if starts else None
-        products = Products(native=engine)
+        self._map = _new_map(eager, side)
+        window, attention, products = int(eager.window_size), eager.attn, Products(native=engine)
         if window:
             self._attention: nn.Module = WindowAttention(
                 eager.norm1,
                 attention.qkv,
                 attention.proj,
-                eager.proj if starts else None,
+                None if self._map is None else eager.proj,
                 heads=attention.num_heads,
                 side=window,
                 engine=engine,
@@ -138,6 +132,14 @@ class TiledBlock(nn.Module):
         """See `SteadyBlock.forward`."""
         out = self._attention(x, x if self._map is None else self._map)
         return torch.as_tensor(self._feedforward(out, out))
+
+
+def _new_map(eager: MultiScaleBlock, side: int) -> torch.Tensor | None:
+    """(1, h, w, c), kept, for what a block that starts a stage makes; others overwrite their input."""
+    starts, half_side = eager.dim != eager.dim_out, side // 2
+    assert starts == bool(eager.q_stride)
+    assert not starts or (int(eager.q_stride[0]) == 2 and eager.window_size)
+    return torch.empty(1, half_side, half_side, eager.dim_out) if starts else None
 
 
 class _Everywhere(nn.Module):
@@ -193,7 +195,9 @@ def _steady(
 ) -> Iterator[SteadyBlock | TiledBlock]:
     """The twins of all blocks. Args: side: of the first one's map."""
     for block in blocks:
-        tiles = None if products.native == "float16 lanes" else products.native
-        twin = TiledBlock(block, side, tiles) if tiles else SteadyBlock(block, side, dtype, products=products)
+        if products.tiles:
+            twin: SteadyBlock | TiledBlock = TiledBlock(block, side, products.tiles)
+        else:
+            twin = SteadyBlock(block, side, dtype, products=products)
         side //= twin.stride
         yield twin

@@ -6,8 +6,6 @@
 
 #include "tiles.h"
 
-constexpr float LOG2_E = 1.44269504f;  // scores are in powers of two
-constexpr float SLACK = 2;             // that a score may have over the one that counts as 0
 constexpr long KEYS_AT_ONCE = 256, QUERIES = 256;
 
 // Keys and values of one head, as right sides of products
@@ -28,15 +26,16 @@ class Memory {
         return values_.get() + (column * value_steps + key / ALONG) * TILE;
     }
 
-    // A column: SIDE keys in the half format, `stride` numbers from one to the next
+    // SQUARE keys from `key` on in the half format, `stride` numbers from one to the next
     void put_keys(long key, const uint16_t* rows, long stride) {
-        uint16_t* to = keys_.get() + key / SIDE * key_steps * TILE;
         const __m512i at = _mm512_mullo_epi32(_mm512_set1_epi32((int)stride * 2), COUNT);
-        for (long pair = 0; pair < key_steps * ALONG / 2; pair++)
-            _mm512_store_si512(to + pair * SQUARE, _mm512_i32gather_epi32(at, rows + 2 * pair, 1));
+        for (long column = key / SIDE; column < key / SIDE + 2; column++, rows += SIDE * stride)
+            for (long pair = 0; pair < key_steps * ALONG / 2; pair++)
+                _mm512_store_si512(keys_.get() + column * key_steps * TILE + pair * SQUARE,
+                                   _mm512_i32gather_epi32(at, rows + 2 * pair, 1));
     }
 
-    // ALONG values from `key` on, if they exist, in the half format, `stride` numbers from one to the next
+    // SQUARE values from `key` on, if they exist, in the half format, `stride` numbers from one to the next
     void put_values(long key, const uint16_t* rows, long stride) {
         for (long column = 0; column < value_columns; column++) {
             uint16_t* to = values_.get() + (column * value_steps + key / ALONG) * TILE;

@@ -23,7 +23,6 @@ void attend(const float* queries, const long* query_strides, const float* keys, 
     const auto read = [&](long item, long key, uint16_t* rows, Memory<F>& memory) {
         narrow(keys + at(item, key_strides), key_strides[1], key, key_number, width, rows, stride);
         memory.put_keys(key, rows, stride);
-        memory.put_keys(key + SIDE, rows + SIDE * stride, stride);
         narrow(values + at(item, value_strides), value_strides[1], key, key_number, value_width, rows, value_stride);
         memory.put_values(key, rows, value_stride);
     };

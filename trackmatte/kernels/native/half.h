@@ -19,6 +19,9 @@ constexpr int LANES = 64;    // of a panel: two registers of 32
 constexpr int ROWS = 8;      // at a time: 16 registers of sums
 constexpr long DEPTH = 128;  // products that are summed up in float16
 
+constexpr float LOG2_E = 1.44269504f;  // scores of an attention are in powers of two
+constexpr float SLACK = 2;             // that a score may have over the one that counts as 0: a weight is 4 at most
+
 struct Panel {  // [depth][LANES]
     const half* at;
     __m512h load(long k, int i) const { return _mm512_load_ph(at + k * LANES + i * 32); }

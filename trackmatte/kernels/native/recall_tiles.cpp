@@ -96,7 +96,6 @@ void recall(const float* x, long number, long channels, const Norm& norm, const 
             const uint16_t* read = keys.read(from.compared, token, from.number, width, its_norm);
             keys.project(turned, width, token, from.places, rows.get(), stride);
             to.put_keys(token, rows.get(), stride);
-            to.put_keys(token + SIDE, rows.get() + SIDE * stride, stride);
             if (from.told != from.compared) read = keys.read(from.told, token, from.number, width, its_norm);
             to.put_values(token, read, keys.stride());
         };

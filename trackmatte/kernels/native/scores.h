@@ -3,7 +3,6 @@
 
 #include "weighing.h"
 
-constexpr float LOG2_E = 1.44269504f;    // scores are in powers of two
 constexpr long SCORE_DEPTH = DEPTH / 2;  // what rounding adds to a score is a share of a weight
 
 inline long padded(long width) { return (width + ROWS - 1) / ROWS * ROWS; }

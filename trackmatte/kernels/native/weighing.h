@@ -7,7 +7,6 @@
 #include "half.h"
 
 constexpr long KEYS = 128;  // of a block: their weights are summed up in float16
-constexpr float SLACK = 2;  // that a score may have over the one that counts as 0: a weight is 4 at most
 
 // Puts the value of a block's key where `Weighing::add` reads it: [width / ROWS][number][ROWS], 0 beyond its width.
 inline void put(const float* value, long width, long key, long number, pair* block) {

@@ -46,9 +46,7 @@ void attend_windows(const Map& x, const Norm& norm, const TileLayer<F>& qkv, con
         auto beside = room<float>(pooled ? TileRows<F>::MOST * y.channels : 0);
         float* places[TileRows<F>::MOST];
         auto pool = room<uint16_t>(pooled ? (queries + SQUARE) * (width + ALONG) : 0);
-#pragma omp for schedule(dynamic)
-        for (long start = 0; start < windows.number; start += group) {
-            const long here = std::min(group, windows.number - start);
+        const auto read = [&](long start, long here) {
             for (long r = 0; r < here * tokens; r++) {
                 const long row = windows.row(start + r / tokens, r % tokens);
                 const long column = windows.column(start + r / tokens, r % tokens);
@@ -57,54 +55,58 @@ void attend_windows(const Map& x, const Norm& norm, const TileLayer<F>& qkv, con
                 else
                     rows.clear(r);
             }
+        };
+        const auto pool_queries = [&](const uint16_t* its_queries) {
+            for (long q = 0; q < queries; q++)
+                for (long i = 0; i < width; i += SIDE)
+                    _mm256_storeu_si256(
+                        (__m256i*)(pool.get() + q * (width + ALONG) + i),
+                        F::narrow(greatest(q, windows.side, stride, [&](long offset) {
+                            return F::widen(_mm256_loadu_si256((const __m256i*)(its_queries + offset + i)));
+                        })));
+        };
+        const auto look = [&](long window, long head) {
+            const uint16_t* its_queries = made.get() + window * tokens * stride + head * width;
+            const uint16_t *its_keys = its_queries + all, *its_values = its_keys + all;
+            for (long key = 0; key < tokens; key += SQUARE) {
+                memory.put_keys(key, its_keys + key * stride, stride);
+                memory.put_values(key, its_values + key * stride, stride);
+            }
+            if (pooled) pool_queries(its_queries);
+            answer.start(pooled ? pool.get() : its_queries, pooled ? width + ALONG : stride, queries);
+            answer.add(memory, 0);
+            answer.result(width, [&](long q, long at, __m512 numbers) {
+                found.set(window * queries + q, head * width + at, numbers, 0xffff);
+            });
+        };
+        // Where results go: to what is there, or to the shortcut's
+        const auto place = [&](long start, long r) {
+            const long window = r / queries, q = r % queries;
+            const long row = results.row(start + window, q), column = results.column(start + window, q);
+            places[r] = y.has(row, column) ? y.token(row, column) : nullptr;
+            if (!pooled || !places[r]) return;
+            const float* its = beside.get() + window * tokens * y.channels;
+            for (long at = 0; at < y.channels; at += SIDE) {
+                const __mmask16 those = first(y.channels - at);
+                _mm512_mask_storeu_ps(places[r] + at, those, greatest(q, windows.side, y.channels, [&](long offset) {
+                                          return _mm512_maskz_loadu_ps(those, its + offset + at);
+                                      }));
+            }
+        };
+#pragma omp for schedule(dynamic)
+        for (long start = 0; start < windows.number; start += group) {
+            const long here = std::min(group, windows.number - start);
+            read(start, here);
             qkv.apply(rows, here * tokens, sums.get(), [&](long r, long at, __m512 numbers, __mmask16) {
                 _mm256_storeu_si256((__m256i*)(made.get() + r * stride + at), F::narrow(numbers));
             });
             for (long window = 0; window < here; window++)
-                for (long head = 0; head < heads; head++) {
-                    const uint16_t* its_queries = made.get() + window * tokens * stride + head * width;
-                    const uint16_t *its_keys = its_queries + all, *its_values = its_keys + all;
-                    for (long key = 0; key < tokens; key += SQUARE) {
-                        memory.put_keys(key, its_keys + key * stride, stride);
-                        memory.put_keys(key + SIDE, its_keys + (key + SIDE) * stride, stride);
-                        memory.put_values(key, its_values + key * stride, stride);
-                    }
-                    if (pooled) {
-                        for (long q = 0; q < queries; q++)
-                            for (long i = 0; i < width; i += SIDE)
-                                _mm256_storeu_si256(
-                                    (__m256i*)(pool.get() + q * (width + ALONG) + i),
-                                    F::narrow(greatest(q, windows.side, stride, [&](long offset) {
-                                        return F::widen(_mm256_loadu_si256((const __m256i*)(its_queries + offset + i)));
-                                    })));
-                        answer.start(pool.get(), width + ALONG, queries);
-                    } else {
-                        answer.start(its_queries, stride, queries);
-                    }
-                    answer.add(memory, 0);
-                    answer.result(width, [&](long q, long at, __m512 numbers) {
-                        found.set(window * queries + q, head * width + at, numbers, 0xffff);
-                    });
-                }
-            if (pooled) {
+                for (long head = 0; head < heads; head++) look(window, head);
+            if (pooled)
                 shortcut->apply(rows, here * tokens, sums.get(), [&](long r, long at, __m512 numbers, __mmask16 those) {
                     _mm512_mask_storeu_ps(beside.get() + r * y.channels + at, those, numbers);
                 });
-            }
-            for (long r = 0; r < here * queries; r++) {
-                const long window = r / queries, q = r % queries;
-                const long row = results.row(start + window, q), column = results.column(start + window, q);
-                places[r] = y.has(row, column) ? y.token(row, column) : nullptr;
-                if (!pooled || !places[r]) continue;
-                const float* its = beside.get() + window * tokens * y.channels;
-                for (long at = 0; at < y.channels; at += SIDE) {
-                    const __mmask16 those = first(y.channels - at);
-                    _mm512_mask_storeu_ps(places[r] + at, those,
-                                          greatest(q, windows.side, y.channels, [&](long offset) {
-                                              return _mm512_maskz_loadu_ps(those, its + offset + at);
-                                          }));
-                }
-            }
+            for (long r = 0; r < here * queries; r++) place(start, r);
             out.apply(found, here * queries, sums.get(), [&](long r, long at, __m512 numbers, __mmask16 those) {
                 if (!places[r]) return;
                 float* to = places[r] + at;
