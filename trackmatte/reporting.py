@@ -97,6 +97,8 @@ def print_clip(info: ClipInfo) -> None:
     }
     for name, value in facts.items():
         click.echo(f"{name:13} {value}")
+    for note in info.notes:
+        click.echo(f"{'note':13} {note}")
 
 
 def print_models() -> None:

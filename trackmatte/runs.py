@@ -154,8 +154,9 @@ def _run(
             progress.advance()
 
         write_outputs(results, writers, only=options.only, on_frame=report)
-    summary.close(damage=reader.damage)
-    for note in [reader.damage, *(note for writer in writers for note in writer.notes)]:
+    notes = [*reader.info.notes, *reader.notes, *(note for writer in writers for note in writer.notes)]
+    summary.close(damage=reader.damage, notes=notes)
+    for note in [reader.damage, *summary.notes]:
         if note:
             warn(note)
     if options.as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class Summary:
         self.objects = {name: ObjectSummary(name) for name in names}
         self.frames = 0
         self.damage: str | None = None
+        self.notes: tuple[str, ...] = ()
         self._started = time.perf_counter()
         self.seconds = 0.0
 
@@ -68,13 +70,19 @@ class Summary:
                 score=float(masks.scores[i]),
             )
 
-    def close(self, *, damage: str | None) -> None:
-        """Stops the clock; `damage` says what could not be read of the clip, if anything."""
+    def close(self, *, damage: str | None, notes: Iterable[str] = ()) -> None:
+        """Stops the clock.
+
+        Args:
+            damage: what could not be read of the clip, if anything.
+            notes: what else a user should know, a sentence each.
+        """
         self.damage = damage
+        self.notes = tuple(dict.fromkeys(notes))
         self.seconds = time.perf_counter() - self._started
 
     def to_json(self) -> dict[str, Any]:
-        """The summary in the command line's form; `damage` only where the clip was damaged."""
+        """The summary in the command line's form; `damage` and `notes` only where there are any."""
         summary: dict[str, Any] = {
             "clip": self.clip.path,
             "frames": self.frames,
@@ -96,6 +104,8 @@ class Summary:
         }
         if self.damage:
             summary["damage"] = self.damage
+        if self.notes:
+            summary["notes"] = list(self.notes)
         return summary
 
 

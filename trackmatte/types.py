@@ -80,6 +80,7 @@ class ClipInfo:
         color: the stream's colour tags.
         audio: the sound streams, in order.
         container: FFmpeg's name of the container format, or `images`.
+        notes: sentences on what a user should know of the clip before its frames are read, such as streams left out.
     """
 
     path: str
@@ -104,6 +105,7 @@ class ClipInfo:
     color: ColorTags = ColorTags()
     audio: tuple[AudioInfo, ...] = ()
     container: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ import pytest
 import trackmatte
 
 PACKAGE = Path(trackmatte.__file__).parent
-LEAVES = {"errors", "types", "palette"}
+LEAVES = {"errors", "types", "palette", "numbers"}
 ROOMS = {
     "errors": set(),
     "types": {"errors"},
     "palette": set(),
+    "numbers": set(),
     "io": LEAVES | {"io"},
     "kernels": LEAVES | {"kernels"},
     "tracker": LEAVES | {"tracker", "kernels"},

@@ -31,10 +31,12 @@ class VideoReader(Protocol):
     Attributes:
         info: the clip as probed.
         damage: after a reading that kept what decodes: a sentence saying what was lost, else None.
+        notes: after a reading: sentences on what was put right in it, such as frames whose time was wrong.
     """
 
     info: ClipInfo
     damage: str | None
+    notes: list[str]
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in presentation order; a second iteration starts again from the beginning."""

@@ -79,6 +79,7 @@ class Reader(ABC):
     Attributes:
         info: the clip as probed.
         damage: after a reading that kept what decodes: a sentence saying what was lost, else None.
+        notes: after a reading: sentences on what was put right in it, such as frames whose time was wrong.
     """
 
     unit = "packet"
@@ -87,6 +88,7 @@ class Reader(ABC):
         """Prepares reading; decoding starts with the first iteration."""
         self.info = info
         self.damage: str | None = None
+        self.notes: list[str] = []
         self._keep = damaged == "keep"
         self._closed = False
 
@@ -106,7 +108,7 @@ class Reader(ABC):
         """
         if self._closed:
             raise UsageError(f"{self.info.path} was closed; open it again to read it")
-        self.damage = None
+        self.damage, self.notes = None, []
         log = DamageLog(keep=self._keep, unit=self.unit)
         good = 0
         try:
