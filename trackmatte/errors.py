@@ -14,6 +14,18 @@ the command line. An interrupt exits with 130.
 
 from __future__ import annotations
 
+import unicodedata
+
+_UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+
+
+def printable(text: str) -> str:
+    """The text as one line for a terminal: control characters, line ends too, and what is no valid text, as escapes."""
+    return "".join(
+        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in _UNSHOWN else character
+        for character in text
+    )
+
 
 class TrackmatteError(Exception):
     """Base of all errors raised on purpose; `exit_code` is what the command line exits with."""

@@ -7,13 +7,16 @@ a mask whose whole text is the name of a file that exists is that file.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from fractions import Fraction
 from os.path import isfile
 from typing import Any
 
 from trackmatte.errors import PromptError
-from trackmatte.io.prompts import name_masks, read_mask
+from trackmatte.io.prompts import mask_prompts
+from trackmatte.names import check_name
+from trackmatte.numbers import parse_fraction
 from trackmatte.types import Box, Point, Prompt
 
 POINT_FORM = "[NAME[@TIME]=]X,Y, for example 640,360 or ball@48=12.5,80"
@@ -32,14 +35,16 @@ def parse_point(text: str, *, positive: bool = True) -> Point:
     """
     at, rest = _split(text, POINT_FORM)
     x, y = _numbers(rest, 2, text, POINT_FORM)
+    if x < 0 or y < 0:
+        raise PromptError(f"seed {text!r} lies outside the picture: coordinates start at 0; give {POINT_FORM}")
     return Point(x, y, positive=positive, **at)
 
 
 def parse_box(text: str) -> Box:
-    """The box that `[NAME[@TIME]=]X0,Y0,X1,Y1` describes.
+    """The box that `[NAME[@TIME]=]X0,Y0,X1,Y1` describes; it may reach over the picture's edges, left of 0 too.
 
     Raises:
-        PromptError: the text is of another form, a coordinate is negative, or the box is empty.
+        PromptError: the text is of another form, or the box is empty.
     """
     at, rest = _split(text, BOX_FORM)
     x0, y0, x1, y1 = _numbers(rest, 4, text, BOX_FORM)
@@ -49,7 +54,7 @@ def parse_box(text: str) -> Box:
 
 
 def parse_mask(text: str) -> list[Prompt]:
-    """The masks that `[NAME[@TIME]=]FILE` describes: without NAME, an indexed PNG gives one for each index.
+    """The masks that `[NAME[@TIME]=]FILE` describes: without NAME, an image of labels gives one for each.
 
     Raises:
         PromptError: the text is of another form, or the file is no image, or its mask is empty.
@@ -57,7 +62,7 @@ def parse_mask(text: str) -> list[Prompt]:
     at, file = ({"name": "1"}, text) if isfile(text) else _split(text, MASK_FORM)
     if not file:
         raise _unusable("mask", text, MASK_FORM)
-    return name_masks(read_mask(file), at, named=file != text)
+    return mask_prompts(file, at, named=file != text)
 
 
 def parse_time(text: str) -> tuple[int | None, Fraction | None]:
@@ -67,8 +72,9 @@ def parse_time(text: str) -> tuple[int | None, Fraction | None]:
         PromptError: it is neither a whole number from 0 nor a decimal number from 0 with an `s`.
     """
     if text.endswith("s") and _DECIMAL.fullmatch(text[:-1]):
-        return None, Fraction(text[:-1])
-    if re.fullmatch("[0-9]+", text):
+        with contextlib.suppress(ValueError):  # more digits than any time has
+            return None, parse_fraction(text[:-1])
+    if re.fullmatch("[0-9]{1,12}", text):
         return int(text), None
     raise PromptError(f"time {text!r} can't be used; give {TIME_FORM}")
 
@@ -82,15 +88,13 @@ def _split(text: str, form: str) -> tuple[dict[str, Any], str]:
     if not name:
         raise PromptError(f"seed {text!r} has no name before {'@' if at else '='}; give {form}")
     frame, seconds = parse_time(time) if at else (None, None)
-    return {"name": name, "frame": frame, "seconds": seconds}, rest
+    return {"name": check_name(name), "frame": frame, "seconds": seconds}, rest
 
 
 def _numbers(rest: str, count: int, text: str, form: str) -> list[float]:
     """The numbers between commas. Raises PromptError."""
     values = [value.strip() for value in rest.split(",")]
-    if any(value.startswith("-") and _DECIMAL.fullmatch(value[1:]) for value in values):
-        raise PromptError(f"seed {text!r} lies outside the picture: coordinates start at 0; give {form}")
-    if len(values) != count or not all(_DECIMAL.fullmatch(value) for value in values):
+    if len(values) != count or not all(_DECIMAL.fullmatch(value.removeprefix("-")) for value in values):
         raise _unusable("seed", text, form)
     return [float(value) for value in values]
 

@@ -7,7 +7,7 @@ of the top left pixel, whose centre is at (0.5, 0.5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -81,6 +81,7 @@ class ClipInfo:
         audio: the sound streams, in order.
         container: FFmpeg's name of the container format, or `images`.
         notes: sentences on what a user should know of the clip before its frames are read, such as streams left out.
+        files: of a folder, the names of its images in order; the frame at tick `pts` is `files[pts]`.
     """
 
     path: str
@@ -106,6 +107,7 @@ class ClipInfo:
     audio: tuple[AudioInfo, ...] = ()
     container: str = ""
     notes: tuple[str, ...] = ()
+    files: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,19 @@ import pytest
 import trackmatte
 
 PACKAGE = Path(trackmatte.__file__).parent
-LEAVES = {"errors", "types", "palette", "numbers"}
+LEAVES = {"errors", "types", "palette", "numbers", "names", "files"}
 ROOMS = {
     "errors": set(),
     "types": {"errors"},
     "palette": set(),
     "numbers": set(),
+    "names": {"errors"},
+    "files": set(),
     "io": LEAVES | {"io"},
     "kernels": LEAVES | {"kernels"},
     "tracker": LEAVES | {"tracker", "kernels"},
     "render": LEAVES | {"render", "kernels"},
-    "evaluation": LEAVES,
+    "evaluation": LEAVES | {"io"},
     "schedule": LEAVES,
     "summary": LEAVES,
     "seeds": LEAVES | {"io"},

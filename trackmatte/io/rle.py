@@ -1,4 +1,4 @@
-"""COCO's compressed run-length encoding of masks, as JSON has it."""
+"""COCO's run-length encoding of masks, as JSON has it: written compressed, read compressed or not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+from trackmatte.files import MAX_PIXELS
 from trackmatte.types import BoolArray
 
 
@@ -18,33 +19,50 @@ def encode_masks(masks: BoolArray) -> list[dict[str, Any]]:
     return [{"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode("ascii")} for rle in found]
 
 
-def decode_mask(rle: Any) -> BoolArray:
-    """The (H, W) bool mask of an RLE.
+def decode_mask(rle: Any, *, size: tuple[int, int] | None = None) -> BoolArray:
+    """The (H, W) bool mask of an RLE, compressed (`counts` is text) or not (a list of the runs' lengths).
+
+    Args:
+        rle: JSON data.
+        size: the (H, W) that it must have; None where that isn't known, up to `MAX_PIXELS`.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: it isn't one, or is of another size; nothing of that size was allocated.
     """
-    size, counts = _parts(rle)
-    if sum(_runs(counts)) != size[0] * size[1]:
-        raise ValueError(f"the runs don't fill a mask of {size[0]}x{size[1]}")
-    found: BoolArray = coco.decode({"size": list(size), "counts": counts}).astype(np.bool_)
-    return found
+    height, width = rle_size(rle)
+    if size is not None and (height, width) != size:
+        raise ValueError(f"a mask is {width}x{height}, {size[1]}x{size[0]} was expected")
+    counts = rle.get("counts")
+    if isinstance(counts, str):
+        runs = _runs(counts.encode("utf-8", "replace"))
+    elif isinstance(counts, list) and all(type(n) is int and n >= 0 for n in counts):
+        runs = counts
+    else:
+        raise ValueError("counts is neither text nor a list of whole numbers")
+    if sum(runs) != height * width:
+        raise ValueError(f"the runs don't fill a mask of {width}x{height}")
+    inside = np.arange(len(runs)) % 2 == 1  # the first run is background
+    return np.ascontiguousarray(np.repeat(inside, runs).reshape(width, height).T)
 
 
-def _parts(rle: Any) -> tuple[tuple[int, int], bytes]:
-    """Size and counts of an RLE, checked."""
-    if not isinstance(rle, dict) or not isinstance(rle.get("counts"), str):
-        raise ValueError("no RLE with size and counts")
-    size = rle.get("size")
-    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
-        raise ValueError(f"size is {size!r}, [H, W] was expected")
-    return (size[0], size[1]), rle["counts"].encode("utf-8")
+def rle_size(rle: Any) -> tuple[int, int]:
+    """The (H, W) of an RLE, at most `MAX_PIXELS` together.
+
+    Raises:
+        ValueError: it has none, or is larger.
+    """
+    size = rle.get("size") if isinstance(rle, dict) else None
+    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and 0 < n <= MAX_PIXELS for n in size):
+        raise ValueError("no RLE with size [H, W] and counts")
+    if size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(f"a mask of {size[1]}x{size[0]} is larger than the {MAX_PIXELS} pixels that are read")
+    return size[0], size[1]
 
 
 def _runs(counts: bytes) -> list[int]:
     """The lengths of the runs: numbers of 5 bits a character, from the third on relative to the last but one.
 
-    The check is done here because the decoder in C trusts its input.
+    Read here because pycocotools' decoder trusts its input.
     """
     runs: list[int] = []
     value = shift = 0

@@ -19,15 +19,20 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from trackmatte.errors import InputError, PromptError
+from trackmatte.errors import InputError, PromptError, printable
+from trackmatte.files import open_input
 from trackmatte.io.atomic import PendingOutput, output_errors
+from trackmatte.io.data import load_json
 from trackmatte.io.prompts import prompt_from_json, prompt_to_json
-from trackmatte.io.rle import decode_mask, encode_masks
+from trackmatte.io.rle import decode_mask, encode_masks, rle_size
+from trackmatte.names import check_name
+from trackmatte.numbers import parse_fraction
 from trackmatte.types import ClipInfo, ObjectMasks, Prompt
 
 VERSION = 1
@@ -159,33 +164,31 @@ class Tracks:
             next(file)
             for number, line in enumerate(file, 2):
                 try:
-                    value = json.loads(line)
+                    value = load_json(line)
                 except ValueError as exc:
                     if not line.endswith(b"\n"):
                         return
                     raise InputError(f"{self.path}: line {number} isn't JSON; the tracks are damaged") from exc
                 try:
                     masks = self._masks(value)
-                except (KeyError, TypeError, ValueError) as exc:
+                except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
                     raise InputError(f"{self.path}: line {number} is no frame of these tracks: {exc}") from exc
                 yield masks
 
     def _masks(self, value: dict[str, Any]) -> ObjectMasks:
-        """One line's masks. Raises KeyError, TypeError or ValueError where it isn't a frame."""
+        """One line's masks. Raises an error of Python's where it isn't a frame."""
         objects = [value["objects"][name] for name in self.names]
-        masks = np.zeros((len(objects), self.height, self.width), np.bool_)
-        for i, item in enumerate(objects):
-            mask = decode_mask(item["rle"]) if item["rle"]["size"] == [self.height, self.width] else None
-            if mask is None:
-                raise ValueError(f"a mask is {item['rle']['size']}, {[self.height, self.width]} was expected")
-            masks[i] = mask
+        size = (self.height, self.width)
+        masks = np.zeros((len(objects), *size), np.bool_)
+        for mask, item in zip(masks, objects, strict=True):
+            mask[:] = decode_mask(item["rle"], size=size)
         return ObjectMasks(
             index=_integer(value["index"]),
             pts=_integer(value["pts"]),
             time_base=self.time_base,
             names=self.names,
             masks=masks,
-            scores=np.array([float(item["score"]) for item in objects], np.float32),
+            scores=np.array([_score(item["score"]) for item in objects], np.float32),
             present=np.array([bool(item["present"]) for item in objects], np.bool_),
             seeded=np.array([bool(item.get("seeded", True)) for item in objects], np.bool_),
         )
@@ -201,36 +204,66 @@ def read_tracks(path: str | os.PathLike[str]) -> Tracks:
     with _open(path) as file:
         line = file.readline()
     try:
-        header = json.loads(line)
+        header = load_json(line)
         version = header["trackmatte"]
         if version != VERSION:
-            raise InputError(f"{path}: tracks of version {version!r}, {VERSION} was expected; update trackmatte")
+            raise InputError(
+                f"{path}: tracks of version {printable(str(version)[:20])}, {VERSION} was expected; update trackmatte"
+            )
         clip = header["clip"]
+        size = rle_size({"size": [clip["height"], clip["width"]]})
         return Tracks(
             path=path,
             clip=clip,
-            model=str(header["model"]),
-            prompts=tuple(prompt_from_json(value) for value in header["prompts"]),
-            names=tuple(str(name) for name in header["objects"]),
-            width=_integer(clip["width"]),
-            height=_integer(clip["height"]),
-            time_base=Fraction(clip["time_base"]),
+            model=printable(str(header["model"])),
+            prompts=tuple(prompt_from_json(value, size=size) for value in header["prompts"]),
+            names=_names(header["objects"]),
+            width=size[1],
+            height=size[0],
+            time_base=_time_base(clip["time_base"]),
             trimmed=bool(header.get("trim", False)),
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, PromptError) as exc:
+    except (AttributeError, KeyError, TypeError, ValueError, PromptError) as exc:
         raise InputError(f"{path}: no native tracks; a .jsonl file written by --masks was expected") from exc
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> BinaryIO:
     """The file, for reading bytes. Raises InputError."""
     try:
-        return open(path, "rb")
+        return open_input(path)
     except OSError as exc:
         raise InputError(f"can't read {path}: {exc.strerror or exc}") from exc
 
 
+def _names(values: Any) -> tuple[str, ...]:
+    """Objects' names. Raises TypeError, ValueError or PromptError."""
+    if not isinstance(values, list):
+        raise TypeError("the objects are no list")
+    names = tuple(check_name(value) for value in values)
+    if len(set(names)) < len(names):
+        raise ValueError("an object is there twice")
+    return names
+
+
+def _time_base(value: Any) -> Fraction:
+    """A time base above 0. Raises TypeError or ValueError."""
+    if not isinstance(value, str) or (base := parse_fraction(value)) <= 0:
+        raise ValueError("the time base is no fraction above 0")
+    return base
+
+
 def _integer(value: Any) -> int:
-    """An integer as it is. Raises TypeError."""
+    """An integer of at most 64 bits as it is. Raises TypeError or ValueError."""
     if type(value) is not int:
-        raise TypeError(f"{value!r} is no integer")
+        raise TypeError("index and pts are whole numbers")
+    if abs(value) >= 2**63:
+        raise ValueError("index and pts have at most 64 bits")
     return value
+
+
+def _score(value: Any) -> float:
+    """A finite number. Raises ValueError or TypeError."""
+    score = float(value)
+    if not isfinite(score):
+        raise ValueError("a score is no number")
+    return score

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from trackmatte.errors import PromptError
-from trackmatte.io.prompts import prompt_from_json, prompt_to_json, read_mask, read_prompts
+from trackmatte.io.masks import read_mask
+from trackmatte.io.prompts import prompt_from_json, prompt_to_json, read_prompts
 from trackmatte.io.rle import encode_masks
 from trackmatte.palette import davis_palette
 from trackmatte.types import Box, Mask, Point

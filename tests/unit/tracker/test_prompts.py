@@ -29,6 +29,17 @@ def test_a_mask_comes_alone():
     assert gather([Mask(mask)], height=H, width=W)["1"].mask is mask
 
 
+def test_a_box_is_clamped_to_the_picture():
+    joined = gather([Box(-5, 10, 1000, H + 0.5)], height=H, width=W)["1"]
+    assert joined.coordinates.tolist() == [[0, 10], [W, H]]
+
+
+@pytest.mark.parametrize(("click", "place"), [((W, 5), (W - 0.5, 5)), ((5, H), (5, H - 0.5))])
+def test_a_click_on_the_far_edge_is_one_on_the_last_pixel(click, place):
+    joined = gather([Point(*click)], height=H, width=W)["1"]
+    assert joined.coordinates.tolist() == [list(place)]
+
+
 @pytest.mark.parametrize("prompt", [Point(0, 0), Point(W - 0.01, H - 0.01), Box(0, 0, W, H)])
 def test_the_border_is_inside(prompt):
     assert gather([prompt], height=H, width=W)
@@ -40,11 +51,15 @@ def test_negative_clicks_correct_an_object_that_is_there():
 
 FULL = np.ones((H, W), bool)
 BAD = {
-    "right of the picture": ([Point(W, 5)], "outside the picture"),
+    "right of the picture": ([Point(W + 0.01, 5)], "outside the picture"),
     "above the picture": ([Point(5, -1)], "outside the picture"),
     "no number": ([Point(NAN, 5)], "outside the picture"),
     "endless": ([Box(0, 0, float("inf"), 9)], "outside the picture"),
-    "a box that sticks out": ([Box(1, 1, W + 1, 9)], "outside the picture"),
+    "a box beside the picture": ([Box(W, 1, W + 9, 9)], "outside the picture"),
+    "a box above the picture": ([Box(1, -9, 9, 0)], "outside the picture"),
+    "control characters": ([Point(5, 5, name="\x1b[31m1'1'")], "control characters"),
+    "half a character": ([Point(5, 5, name="\udc80'1'")], "no valid text"),
+    "a long name": ([Point(5, 5, name="'1'" + "n" * 200)], "200 bytes"),
     "a box of NaN": ([Box(NAN, 0, 9, 9)], "outside the picture"),
     "a box without width": ([Box(5, 1, 5, 9)], "no area"),
     "a box upside down": ([Box(1, 9, 5, 2)], "no area"),

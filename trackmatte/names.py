@@ -1,0 +1,33 @@
+"""Objects' names: what may be one."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from trackmatte.errors import PromptError, printable
+
+MAX_BYTES = 200
+"""The longest name, in UTF-8: with a suffix it still fits a file's name."""
+
+_REFUSED = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def check_name(name: object) -> str:
+    """An object's name as it is: not empty, at most 200 bytes of UTF-8, with no control characters.
+
+    Raises:
+        PromptError: it is no such text.
+    """
+    if not isinstance(name, str) or not name:
+        raise PromptError(f'object is {_shown(name)}; give a name, for example "ball"')
+    if any(unicodedata.category(character) in _REFUSED or character in _TURNING for character in name):
+        raise PromptError(f"object {_shown(name)} has control characters or no valid text; give it a printable name")
+    if len(name.encode("utf-8")) > MAX_BYTES:
+        raise PromptError(f"object {_shown(name)} has a name of more than {MAX_BYTES} bytes; give a shorter one")
+    return name
+
+
+def _shown(name: object) -> str:
+    text = printable(repr(name) if not isinstance(name, str) else f"'{name[:40]}'")
+    return text if len(text) <= 60 else f"{text[:57]}..."
