@@ -177,7 +177,7 @@ def _open_masks(request: OutputRequest, run: RunInfo) -> Output:
         raise UsageError(
             f"--masks {request.path}: give a folder (no suffix, or a / at the end), a .jsonl or a .json file"
         )
-    return _Maskwise(IndexedPngWriter(request.path, names=run.names, overwrite=run.overwrite))
+    return _Maskwise(IndexedPngWriter(request.path, names=run.names, clip=run.clip, overwrite=run.overwrite))
 
 
 def _open_matte(request: OutputRequest, run: RunInfo) -> Output:
@@ -201,7 +201,7 @@ def _picture_writer(
     request: OutputRequest, run: RunInfo, *, kind: Literal["color", "matte", "alpha"]
 ) -> VideoWriter | ImageFolderWriter:
     if request.folder:
-        return ImageFolderWriter(request.path, overwrite=run.overwrite)
+        return ImageFolderWriter(request.path, clip=run.clip, overwrite=run.overwrite)
     return VideoWriter(
         request.path, clip=run.clip, kind=kind, audio=kind != "matte", trim=run.trim, overwrite=run.overwrite
     )

@@ -2,15 +2,16 @@
 
 - `videos`: the clip, with `id` 1, `width`, `height`, `length` and `file_names`, a name for each frame.
 - `images`: a frame each, `id` counted from 1, with `video_id`, `frame_id` (its position in this file), `index` (its
-  position in the clip), `seconds`, `width`, `height` and `file_name`.
+  position in the clip), `seconds`, `width`, `height` and `file_name`: the clip's name and the frame's, which in a
+  folder of images is that of its image (`shot/sh010.1001.exr`) and else counts (`walk/00007.png`).
 - `categories`: one for each object, by its name.
 - `annotations`: one for each object, with `video_id`, `category_id`, `iscrowd` 0, `width`, `height`, `length`, and
   for each frame an entry in `segmentations` (compressed RLE), `bboxes` ([x, y, width, height]), `areas` and `scores`;
   null where the object is absent. For COCO's tools, which know single pictures alone, `image_id`, `segmentation`,
   `bbox` and `area` repeat the entries of the first frame that shows the object.
 
-Frames are spilled to unnamed temporary files, one for each object, and put together at the end, so that memory
-doesn't grow with the clip.
+Frames are spilled to two unnamed temporary files and put together at the end, so that neither memory nor open files
+grow with the clip or its objects.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ from typing import IO, Any
 import numpy as np
 
 from trackmatte.io.atomic import PendingOutput, output_errors
+from trackmatte.io.images_out import FrameNames
 from trackmatte.io.rle import bounding_box, encode_masks
 from trackmatte.types import ClipInfo, ObjectMasks
 
 _FIELDS = ("segmentations", "bboxes", "areas", "scores")
+_NONE = -1
 
 
 class CocoWriter:
@@ -53,30 +56,31 @@ class CocoWriter:
         self._clip = clip
         self._names = tuple(names)
         self._length = 0
+        self._frames = FrameNames(clip)
         self._first: dict[int, dict[str, Any]] = {}
+        self._last = [_NONE] * len(self._names)  # where in the spilled file each object was found last
         self._pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
         self._files = ExitStack()
         try:
             with output_errors(self._pending.path):
                 self._images = self._spill()
-                self._objects = [self._spill() for _ in self._names]
+                self._found = self._spill()
         except BaseException:
             self.abort()
             raise
 
-    def _spill(self) -> IO[str]:
+    def _spill(self) -> IO[bytes]:
         """A temporary file on the output's own disk that is gone when it is closed."""
-        folder = self._pending.path.parent
-        return self._files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n", dir=folder))
+        return self._files.enter_context(tempfile.TemporaryFile(dir=self._pending.path.parent))
 
     def write(self, masks: ObjectMasks, /) -> None:
         """Adds the masks of one frame. Raises OutputError."""
         rles = encode_masks(masks.masks)
         self._length += 1
         with output_errors(self._pending.path):
-            self._images.write(_line(self._image(masks)))
+            self._images.write(_json(self._image(masks)).encode() + b"\n")
             for i, rle in enumerate(rles):
-                self._objects[i].write(self._entry(i, rle, masks))
+                self._add(i, rle, masks)
 
     def _image(self, masks: ObjectMasks) -> dict[str, Any]:
         height, width = masks.masks.shape[1:]
@@ -88,17 +92,28 @@ class CocoWriter:
             "seconds": float(masks.pts_seconds),
             "width": width,
             "height": height,
-            "file_name": _file_name(self._clip, masks.index),
+            "file_name": f"{self._folder}/{self._frames.source(masks) or self._frames.png(masks)}",
         }
 
-    def _entry(self, i: int, rle: dict[str, Any], masks: ObjectMasks) -> str:
-        """The spilled line of one object in one frame: its fields as JSON, with tabs between."""
+    @property
+    def _folder(self) -> str:
+        path = Path(self._clip.path)
+        return (path.name or path.resolve().name) if self._clip.files else path.stem
+
+    def _add(self, i: int, rle: dict[str, Any], masks: ObjectMasks) -> None:
+        """Spills one object in one frame, if it is there.
+
+        A line has, with tabs between, the place of the object's line before it, the frame's position in this file,
+        and its fields as JSON.
+        """
         area = int(masks.masks[i].sum())
         if not masks.present[i] or area == 0:
-            return "\t".join(["null"] * len(_FIELDS)) + "\n"
+            return
         box = bounding_box(masks.masks[i])
         self._first.setdefault(i, {"image_id": self._length, "segmentation": rle, "bbox": box, "area": area})
-        return "\t".join(_json(value) for value in (rle, box, area, round(float(masks.scores[i]), 6))) + "\n"
+        fields = (self._last[i], self._length - 1, rle, box, area, round(float(masks.scores[i]), 6))
+        self._last[i] = self._found.tell()
+        self._found.write("\t".join(_json(value) for value in fields).encode() + b"\n")
 
     def finish(self) -> None:
         """Puts the file together, then `commit`. Raises OutputError."""
@@ -148,37 +163,54 @@ class CocoWriter:
         }
         head = {"id": i + 1, "video_id": 1, "category_id": i + 1, "iscrowd": 0, **size, **self._first.get(i, empty)}
         yield _json(head)[:-1]
-        for column, field in enumerate(_FIELDS):
+        places = self._places(i)
+        for column, field in enumerate(_FIELDS, 2):
             yield f',"{field}":['
-            yield from _joined(line.split("\t")[column] for line in _lines(self._objects[i]))
+            yield from _joined(self._column(places, column))
             yield "]"
         yield "}"
+
+    def _places(self, i: int) -> list[tuple[int, int]]:
+        """Where one object was found: a frame's position in this file, and the place of its line, in order."""
+        places = []
+        place = self._last[i]
+        while place != _NONE:
+            before, frame, _ = self._line_at(place).split("\t", 2)
+            places.append((int(frame), place))
+            place = int(before)
+        return places[::-1]
+
+    def _column(self, places: list[tuple[int, int]], column: int) -> Iterator[str]:
+        """One field of an object in each frame, as JSON."""
+        found = iter(places)
+        frame, place = next(found, (_NONE, _NONE))
+        for current in range(self._length):
+            if current != frame:
+                yield "null"
+                continue
+            yield self._line_at(place).split("\t")[column]
+            frame, place = next(found, (_NONE, _NONE))
+
+    def _line_at(self, place: int) -> str:
+        self._found.seek(place)
+        return self._found.readline().decode().rstrip("\n")
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _line(value: Any) -> str:
-    return _json(value) + "\n"
-
-
-def _lines(file: IO[str]) -> Iterator[str]:
+def _lines(file: IO[bytes]) -> Iterator[str]:
     """The lines of a spilled file, without their ends."""
     file.seek(0)
     for line in file:
-        yield line.rstrip("\n")
+        yield line.decode().rstrip("\n")
 
 
 def _joined(items: Iterator[str], separator: str = ",") -> Iterator[str]:
     """The items with separators between them."""
     for i, item in enumerate(items):
         yield separator + item if i else item
-
-
-def _file_name(clip: ClipInfo, index: int) -> str:
-    """A name for a frame, as datasets have it: the clip's name and the frame's number."""
-    return f"{Path(clip.path).stem}/{index:05d}.png"
 
 
 def _empty_counts(size: dict[str, int]) -> str:

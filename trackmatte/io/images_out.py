@@ -1,14 +1,14 @@
 """Folders of PNGs: indexed masks, mattes, and pictures with alpha.
 
-Each is named after its frame's position in the clip (`00000.png`). The folder is written under a temporary name and
-gets its own when it is complete.
+Each is named after its frame (see `FrameNames`). The folder is written under a temporary name and gets its own when
+it is complete.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import cv2
@@ -18,10 +18,34 @@ from PIL import Image
 from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.palette import davis_palette
-from trackmatte.types import Frame, ObjectMasks, UInt8Array
+from trackmatte.types import ClipInfo, Frame, ObjectMasks, UInt8Array
 
 MAX_INDEXED = 255
 _COMPRESSION = 3  # of 9: a third of the time for a few percent of the size
+
+
+class FrameNames:
+    """How a frame's picture is called, in a folder of PNGs and in COCO's JSON.
+
+    A frame of a folder of images keeps the name of its image, `sh010_v003.1001.exr` as `sh010_v003.1001.png`; where
+    two images differ in their suffix alone, all keep that too (`a.jpg.png`, `a.png.png`). A frame of a video is named
+    by its position, as DAVIS does (`00000.png`).
+    """
+
+    def __init__(self, clip: ClipInfo | None = None) -> None:
+        """Of the frames of `clip`; None counts."""
+        self.sources = clip.files if clip else ()
+        stems = [PurePath(name).stem for name in self.sources]
+        self._stems = stems if len(set(stems)) == len(stems) else list(self.sources)
+
+    def source(self, frame: Frame | ObjectMasks) -> str | None:
+        """The name of the image that the frame was read from; None where it was no image of a folder."""
+        return self.sources[frame.pts] if 0 <= frame.pts < len(self.sources) else None
+
+    def png(self, frame: Frame | ObjectMasks) -> str:
+        """The name of the frame's picture."""
+        stem = f"{frame.index:05d}" if self.source(frame) is None else self._stems[frame.pts]
+        return f"{stem}.png"
 
 
 def index_map(masks: ObjectMasks) -> UInt8Array:
@@ -38,8 +62,21 @@ def index_map(masks: ObjectMasks) -> UInt8Array:
 class IndexedPngWriter:
     """A folder of indexed PNGs as DAVIS has them: object i, in the order of the names, is index i from 1 on."""
 
-    def __init__(self, path: str | os.PathLike[str], *, names: Sequence[str], overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        names: Sequence[str],
+        clip: ClipInfo | None = None,
+        overwrite: bool = False,
+    ) -> None:
         """Checks the name and reserves it.
+
+        Args:
+            path: the folder.
+            names: the objects, in the order of axis O.
+            clip: the clip whose frames give the pictures their names; None counts.
+            overwrite: whether an existing folder may be replaced.
 
         Raises:
             UsageError: there are more objects than indices.
@@ -49,6 +86,7 @@ class IndexedPngWriter:
             raise UsageError(
                 f"{len(names)} objects don't fit indexed PNGs, which hold {MAX_INDEXED}; use a .jsonl or .json file"
             )
+        self._names = FrameNames(clip)
         self._pending = PendingOutput(path, overwrite=overwrite, folder=True)
 
     def write(self, masks: ObjectMasks, /) -> None:
@@ -56,7 +94,7 @@ class IndexedPngWriter:
         image = Image.fromarray(index_map(masks))
         image.putpalette(davis_palette())  # grey becomes indexed with it
         with output_errors(self._pending.path):
-            image.save(_file(self._pending.temp, masks.index), format="PNG")
+            image.save(self._pending.temp / self._names.png(masks), format="PNG")
 
     def finish(self) -> None:
         """`complete`, then `commit`. Raises OutputError."""
@@ -78,8 +116,9 @@ class IndexedPngWriter:
 class ImageFolderWriter:
     """A folder of PNGs: 8-bit grey for mattes, RGBA with straight alpha of 8 or 16 bits."""
 
-    def __init__(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-        """Checks the name and reserves it. Raises OutputError."""
+    def __init__(self, path: str | os.PathLike[str], *, clip: ClipInfo | None = None, overwrite: bool = False) -> None:
+        """Checks the name and reserves it; `clip` gives the pictures their names, None counts. Raises OutputError."""
+        self._names = FrameNames(clip)
         self._pending = PendingOutput(path, overwrite=overwrite, folder=True)
 
     def write(self, frame: Frame, /) -> None:
@@ -93,7 +132,7 @@ class ImageFolderWriter:
         if not done:
             raise OutputError(f"frame {frame.index} of {image.shape} {image.dtype} can't be stored as PNG")
         with output_errors(self._pending.path):
-            _file(self._pending.temp, frame.index).write_bytes(data.tobytes())
+            (self._pending.temp / self._names.png(frame)).write_bytes(data.tobytes())
 
     def finish(self) -> None:
         """`complete`, then `commit`. Raises OutputError."""
@@ -110,8 +149,3 @@ class ImageFolderWriter:
     def abort(self) -> None:
         """Removes what was written."""
         self._pending.discard()
-
-
-def _file(folder: Path, index: int) -> Path:
-    """A frame's file, named as DAVIS does."""
-    return folder / f"{index:05d}.png"

@@ -223,7 +223,9 @@ def read_tracks(path: str | os.PathLike[str]) -> Tracks:
             time_base=_time_base(clip["time_base"]),
             trimmed=bool(header.get("trim", False)),
         )
-    except (AttributeError, KeyError, TypeError, ValueError, PromptError) as exc:
+    except PromptError as exc:
+        raise InputError(f"{path}: no native tracks that can be used: {exc}") from exc
+    except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise InputError(f"{path}: no native tracks; a .jsonl file written by --masks was expected") from exc
 
 
