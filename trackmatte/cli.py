@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fractions import Fraction
@@ -117,6 +118,14 @@ reporting_options = together(
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Name an object once in a clip and get it back as masks, a matte, an alpha video or a rendered video."""
+    if not debug:
+        quieten()
+
+
+def quieten() -> None:
+    """Keeps what libraries say of odd image files off the terminal: what matters is an error or a note of ours."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 
 
 @cli.command()

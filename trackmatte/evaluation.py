@@ -16,9 +16,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from trackmatte.errors import InputError
+from trackmatte.io.masks import is_soft, object_mask, read_labels
+from trackmatte.io.stills import UnreadableImage, read_still
 from trackmatte.types import BoolArray, UInt8Array
 
 TOLERANCE = 0.008
@@ -78,7 +79,8 @@ def evaluate(prediction: str | Path, truth: str | Path) -> Evaluation:
 
     Each is a folder of PNGs, indexed or grey, whose values are object indices, or a folder of such folders by the
     names of sequences; the PNGs may also lie in a folder `masks` inside. The objects are those of a sequence's
-    first true frame. Pictures of 0 and 255 alone, such as mattes, hold one object; else 255 is nobody's.
+    first true frame. Pictures of 0 and 255 alone, such as mattes, and soft ones (see `io.masks`) hold one object; else
+    255 is nobody's.
 
     Args:
         prediction: must hold all frames that count, under the same names as the true ones, and no frame but these
@@ -91,10 +93,13 @@ def evaluate(prediction: str | Path, truth: str | Path) -> Evaluation:
     prediction, truth = Path(prediction), Path(truth)
     scores: list[ObjectScore] = []
     frames = 0
-    for name, guess, true in _sequences(prediction, truth):
-        found, count = _evaluate_sequence(name, guess, true)
-        scores += found
-        frames += count
+    try:
+        for name, guess, true in _sequences(prediction, truth):
+            found, count = _evaluate_sequence(name, guess, true)
+            scores += found
+            frames += count
+    except OSError as exc:
+        raise InputError(f"{exc.filename} can't be read ({exc.strerror}); check its permissions") from exc
     return Evaluation(tuple(scores), frames)
 
 
@@ -204,12 +209,18 @@ def _evaluate_sequence(name: str, prediction: dict[str, Path], truth: dict[str, 
 def _read(path: Path) -> UInt8Array:
     """(H, W) uint8 of object indices. Raises InputError."""
     try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L", "1"):
-                raise InputError(f"{path} is a picture of mode {image.mode}; give an indexed or an 8-bit grey PNG")
-            pixels = np.asarray(image).astype(np.uint8)
-    except (OSError, SyntaxError, ValueError) as exc:
-        raise InputError(f"{path} can't be read as a PNG; give an indexed or an 8-bit grey PNG") from exc
+        still = read_still(path)
+    except UnreadableImage as exc:
+        raise InputError(f"{path} can't be read as a PNG ({exc}); give an indexed or an 8-bit grey PNG") from exc
+    labels = read_labels(still)
+    if labels is None and still.palette is not None:
+        return object_mask(still).astype(np.uint8)
+    grey = still.pixels if labels is None else labels
+    if grey.ndim != 2 or grey.dtype != np.uint8 or still.alpha is not None:
+        raise InputError(f"{path} is no indexed and no 8-bit grey picture; give an indexed or an 8-bit grey PNG")
+    if labels is None and not grey.min() and is_soft(grey, 255):
+        return np.asarray(grey >= 128, np.uint8)
+    pixels: UInt8Array = grey.copy()
     values = np.unique(pixels)
     if VOID in values:
         pixels[pixels == VOID] = 1 if set(values.tolist()) <= {0, VOID} else 0

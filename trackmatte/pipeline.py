@@ -157,6 +157,15 @@ def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[
         )
 
 
+def check_size(clip: ClipInfo, *, width: int, height: int) -> None:
+    """Says before any mask is decoded that saved tracks are of another size than the clip. Raises UsageError."""
+    if (width, height) != (clip.width, clip.height):
+        raise UsageError(
+            f"the tracks belong to another clip: they are {width}x{height}, the clip is {clip.width}x{clip.height}; "
+            "give the clip that they were made from"
+        )
+
+
 def _check_same_clip(frame: Frame, masks: ObjectMasks) -> None:
     size = masks.masks.shape[1:]
     if frame.index != masks.index or frame.pts_seconds != masks.pts_seconds or size != frame.image.shape[:2]:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
+from trackmatte.errors import printable
 from trackmatte.summary import Summary
 from trackmatte.types import ClipInfo
 
@@ -53,20 +54,25 @@ class Progress:
 
 def warn(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"trackmatte: warning: {message}", err=True)
+    click.echo(f"trackmatte: warning: {printable(message)}", err=True)
+
+
+def _say(line: str) -> None:
+    """One line on stdout."""
+    click.echo(printable(line))
 
 
 def print_summary(summary: Summary) -> None:
     """The end of a run: frames, speed, each object's presence and loss, the outputs."""
     facts = summary.to_json()
     memory = f", peak memory {facts['peak_memory_mb']:.0f} MB" if facts["peak_memory_mb"] else ""
-    click.echo(f"{summary.frames} frames in {summary.seconds:.1f} s ({facts['frames_per_second']:.1f} fps{memory})")
+    _say(f"{summary.frames} frames in {summary.seconds:.1f} s ({facts['frames_per_second']:.1f} fps{memory})")
     for entry in summary.objects.values():
         lost = ", ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in entry.lost)
         note = f"; lost in frames {lost}" if lost else ""
-        click.echo(f"object {entry.name}: in {entry.frames_present} frames{note}")
+        _say(f"object {entry.name}: in {entry.frames_present} frames{note}")
     for path in summary.outputs:
-        click.echo(f"wrote {path}")
+        _say(f"wrote {path}")
 
 
 def print_clip(info: ClipInfo) -> None:
@@ -96,9 +102,9 @@ def print_clip(info: ClipInfo) -> None:
         "sound": ", ".join(f"{a.codec} {a.sample_rate} Hz {a.channels} ch" for a in info.audio) or "none",
     }
     for name, value in facts.items():
-        click.echo(f"{name:13} {value}")
+        _say(f"{name:13} {value}")
     for note in info.notes:
-        click.echo(f"{'note':13} {note}")
+        _say(f"{'note':13} {note}")
 
 
 def print_models() -> None:

@@ -16,7 +16,7 @@ from trackmatte.errors import UsageError
 from trackmatte.io.decode import VideoReader, open_clip
 from trackmatte.io.tracks import read_tracks
 from trackmatte.outputs import OutputRequest, RunInfo, check_requests, opened
-from trackmatte.pipeline import Tracked, check_prompts, saved_frames, track_frames, write_outputs
+from trackmatte.pipeline import Tracked, check_prompts, check_size, saved_frames, track_frames, write_outputs
 from trackmatte.reporting import Progress, print_summary, warn
 from trackmatte.schedule import expected_frames, object_names
 from trackmatte.summary import Summary
@@ -127,6 +127,7 @@ def run_render(clip: str, *, tracks: str, outputs: Sequence[OutputRequest], opti
             trim=saved.trimmed,
             overwrite=options.overwrite,
         )
+        check_size(reader.info, width=saved.width, height=saved.height)
         check_requests(outputs, info)
         results = saved_frames(reader, saved)
         total = None if saved.trimmed else reader.info.frames

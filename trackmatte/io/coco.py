@@ -78,7 +78,7 @@ class CocoWriter:
         rles = encode_masks(masks.masks)
         self._length += 1
         with output_errors(self._pending.path):
-            self._images.write(_json(self._image(masks)).encode() + b"\n")
+            self._images.write(_bytes(_json(self._image(masks))))
             for i, rle in enumerate(rles):
                 self._add(i, rle, masks)
 
@@ -113,7 +113,7 @@ class CocoWriter:
         self._first.setdefault(i, {"image_id": self._length, "segmentation": rle, "bbox": box, "area": area})
         fields = (self._last[i], self._length - 1, rle, box, area, round(float(masks.scores[i]), 6))
         self._last[i] = self._found.tell()
-        self._found.write("\t".join(_json(value) for value in fields).encode() + b"\n")
+        self._found.write(_bytes("\t".join(_json(value) for value in fields)))
 
     def finish(self) -> None:
         """Puts the file together, then `commit`. Raises OutputError."""
@@ -123,7 +123,7 @@ class CocoWriter:
     def complete(self) -> None:
         """Puts the file together. Raises OutputError."""
         with output_errors(self._pending.path):
-            with open(self._pending.temp, "w", encoding="utf-8", newline="\n") as file:
+            with open(self._pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 for part in self._parts():
                     file.write(part)
             self._files.close()
@@ -198,6 +198,11 @@ class CocoWriter:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _bytes(line: str) -> bytes:
+    """A line as UTF-8; bytes of a name that are no text become JSON's own escapes."""
+    return line.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _lines(file: IO[bytes]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from os.path import isdir
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol
@@ -78,7 +79,7 @@ def open_clip(
     """
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate of {rate} frames a second; give a number above zero")
-    if Path(path).is_dir():
+    if isdir(path):
         from trackmatte.io.images import ImageFolderReader
 
         return ImageFolderReader(path, rate=rate, damaged=damaged)

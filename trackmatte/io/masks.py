@@ -59,7 +59,7 @@ def read_mask(path: str | Path, *, named: bool = False) -> list[tuple[str | None
         raise PromptError(f"mask {path} can't be used: {exc}; give an image file such as a PNG") from exc
     labels = read_labels(still)
     if labels is None:
-        mask = _inside(still)
+        mask = object_mask(still)
         masks: list[tuple[str | None, BoolArray]] = [(None, mask)] if mask.any() else []
     else:
         masks = _objects(labels, path, named=named)
@@ -115,8 +115,8 @@ def _shades(palette: UInt8Array, colors: int, used: npt.NDArray[Any]) -> Float32
     return np.asarray(along, np.float32)
 
 
-def _inside(still: Still) -> BoolArray:
-    """(H, W) bool of an image that holds no labels."""
+def object_mask(still: Still) -> BoolArray:
+    """(H, W) bool of an image that holds no labels: rules 1, 2 and 4 above."""
     if still.palette is not None:
         used = np.unique(still.pixels)
         alpha = still.palette[:, 3]

@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from os.path import isdir
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -48,7 +49,7 @@ def probe(path: str | Path) -> ClipInfo:
     Raises:
         InputError: it can't be read; the message says why.
     """
-    if Path(path).is_dir():
+    if isdir(path):
         return probe_folder(path)
     times = _times(path)
     with open_media(path) as container:

@@ -78,7 +78,9 @@ class TracksWriter:
             header["trim"] = True
         try:
             with output_errors(self._pending.path):
-                self._file = open(self._pending.temp, "w", encoding="utf-8", newline="\n", buffering=1)  # noqa: SIM115
+                self._file = open(  # noqa: SIM115
+                    self._pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n", buffering=1
+                )
             self._line(header)
         except BaseException:
             self._pending.discard()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from trackmatte.errors import UsageError
+from trackmatte.files import open_input
 from trackmatte.render.region import Region
 from trackmatte.types import ImageArray
 
@@ -40,7 +40,8 @@ def read_picture(path: str) -> ImageArray:
         UsageError: there is no such file, or it is not an image that can be read.
     """
     try:
-        data = np.frombuffer(Path(path).read_bytes(), np.uint8)
+        with open_input(path) as file:
+            data = np.frombuffer(file.read(), np.uint8)
     except OSError as exc:
         raise UsageError(f"replace-background:{path} can't be read ({exc.strerror}); give an image file") from exc
     picture = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
