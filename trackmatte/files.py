@@ -23,7 +23,7 @@ def open_input(path: str | Path) -> BinaryIO:
     except ValueError as exc:  # a null character or half a surrogate pair
         raise OSError(errno.EINVAL, "no file can have this name", str(path)) from exc
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, a file was expected", str(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "it is a pipe or a device, a file was expected", str(path))
     return open(path, "rb")

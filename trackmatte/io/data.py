@@ -14,5 +14,9 @@ def load_json(text: str | bytes) -> Any:
     """
     try:
         return json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError as exc:  # Python's limit on the digits of a number
+        raise ValueError("a number in it has too many digits") from exc
     except RecursionError as exc:
         raise ValueError("it is nested too deeply") from exc

@@ -38,8 +38,7 @@ _LOSSY = ("JPEG", "MPO")
 _HEADROOM = 32
 _ORIENTATION, _PHOTOMETRIC = 274, 262
 _SIDEWAYS = (5, 6, 7, 8)
-_READ_ERRORS = (SyntaxError, ValueError, EOFError, KeyError, TypeError, struct.error, cv2.error, MemoryError,
-                Image.DecompressionBombError)  # fmt: skip
+_READ_ERRORS = (SyntaxError, ValueError, EOFError, KeyError, TypeError, struct.error, cv2.error, MemoryError)
 
 
 class UnreadableImage(Exception):
@@ -83,6 +82,8 @@ def read_still(path: str | Path) -> Still:
         raise
     except OSError as exc:  # Pillow's own have no number
         raise UnreadableImage(exc.strerror.lower() if exc.strerror else "not an image, or damaged") from exc
+    except Image.DecompressionBombError as exc:
+        raise UnreadableImage(f"it has more than {MAX_PIXELS} pixels, the most that is read") from exc
     except _READ_ERRORS as exc:
         raise UnreadableImage("not an image, or damaged") from exc
 
