@@ -17,14 +17,19 @@ from __future__ import annotations
 import unicodedata
 
 _UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # text that runs the other way
 
 
 def printable(text: str) -> str:
     """The text as one line for a terminal: control characters, line ends too, and what is no valid text, as escapes."""
     return "".join(
-        character.encode("unicode_escape").decode("ascii") if unicodedata.category(character) in _UNSHOWN else character
-        for character in text
+        character.encode("unicode_escape").decode("ascii") if is_control(character) else character for character in text
     )
+
+
+def is_control(character: str) -> bool:
+    """Whether a terminal would obey a character rather than show it, or it is no valid text."""
+    return unicodedata.category(character) in _UNSHOWN or character in _TURNING
 
 
 class TrackmatteError(Exception):

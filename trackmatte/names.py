@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
-
-from trackmatte.errors import PromptError, printable
+from trackmatte.errors import PromptError, is_control, printable
 
 MAX_BYTES = 200
 """The longest name, in UTF-8: with a suffix it still fits a file's name."""
-
-_REFUSED = ("Cc", "Cs", "Zl", "Zp")
-_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def check_name(name: object) -> str:
@@ -21,7 +16,7 @@ def check_name(name: object) -> str:
     """
     if not isinstance(name, str) or not name:
         raise PromptError(f'object is {_shown(name)}; give a name, for example "ball"')
-    if any(unicodedata.category(character) in _REFUSED or character in _TURNING for character in name):
+    if any(map(is_control, name)):
         raise PromptError(f"object {_shown(name)} has control characters or no valid text; give it a printable name")
     if len(name.encode("utf-8")) > MAX_BYTES:
         raise PromptError(f"object {_shown(name)} has a name of more than {MAX_BYTES} bytes; give a shorter one")

@@ -169,6 +169,42 @@ def make_images(
     return folder
 
 
+def make_tiff(
+    path: str | Path, pixels: npt.NDArray[Any], *, orientation: int = 1, size: tuple[int, int] | None = None
+) -> Path:
+    """Writes a TIFF without compression, of any type of numbers that TIFF knows.
+
+    Args:
+        path: the file to write.
+        pixels: (H, W) or (H, W, C); of any integer or float type.
+        orientation: EXIF's, 1 to 8.
+        size: (W, H) to claim in the header, where it is to be a lie.
+
+    Returns:
+        `path`.
+    """
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    data = pixels.astype(pixels.dtype.newbyteorder("<")).tobytes()
+    kind = {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    wide, high = size or (width, height)
+    tags = {
+        256: [wide], 257: [high], 258: [pixels.dtype.itemsize * 8] * samples, 259: [1], 262: [2 if samples > 2 else 1],
+        273: [0], 274: [orientation], 277: [samples], 278: [high], 279: [len(data)],
+        **({338: [2]} if samples in (2, 4) else {}), 339: [kind] * samples,
+    }  # fmt: skip
+    start = 8 + 2 + 12 * len(tags) + 4
+    lists = {tag: struct.pack(f"<{len(values)}I", *values) for tag, values in tags.items() if len(values) > 1}
+    tags[273] = [start + sum(map(len, lists.values()))]
+    entries, place = b"", start
+    for tag, values in tags.items():
+        entries += struct.pack("<HHII", tag, 4, len(values), place if tag in lists else values[0])
+        place += len(lists.get(tag, b""))
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags))
+    Path(path).write_bytes(head + entries + struct.pack("<I", 0) + b"".join(lists.values()) + data)
+    return Path(path)
+
+
 def make_sound(path: str | Path, *, seconds: int = 1, codec: str = "aac") -> Path:
     """Writes a file with a sound stream alone.
 

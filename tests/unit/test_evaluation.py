@@ -4,6 +4,7 @@ import json
 import re
 from math import ceil, hypot
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -194,6 +195,23 @@ def test_255_beside_objects_is_nobodys_and_objects_are_those_of_the_first_frame(
     found = evaluate(guess, write(tmp_path / "truth", [first, late, late]))
     assert [entry.name for entry in found.objects] == ["1"]
     assert found.j == 1
+
+
+@pytest.mark.parametrize("kind", ["grey", "white first"])
+def test_soft_mattes_hold_one_object(tmp_path, kind):
+    hard = square(20, 20)
+    soft = cv2.GaussianBlur(hard * np.float32(255), (0, 0), 3).round().astype(np.uint8)
+    for name in ("guess", "truth"):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            image = Image.fromarray(soft if name == "guess" else hard * np.uint8(255))
+            if kind == "white first" and name == "guess":
+                image = Image.fromarray(255 - soft)
+                image.putpalette([value for i in range(255, -1, -1) for value in (i, i, i)])
+            image.save(tmp_path / name / f"{i:05d}.png")
+    (only,) = evaluate(tmp_path / "guess", tmp_path / "truth").objects
+    assert only.name == "1"
+    assert only.j > 0.97
 
 
 def test_frames_are_matched_by_name(tmp_path):

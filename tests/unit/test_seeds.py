@@ -49,6 +49,7 @@ def test_points(text, point):
     [
         ("10,20,90,80", Box(10, 20, 90, 80)),
         ("ball@48=1.5,2,3,4", Box(1.5, 2, 3, 4, name="ball", frame=48)),
+        ("-5,-0.5,80,90", Box(-5, -0.5, 80, 90)),
     ],
 )
 def test_boxes(text, box):
@@ -96,7 +97,10 @@ def test_times(text, time):
     assert parse_time(text) == time
 
 
-@pytest.mark.parametrize("text", ["", "s", "1.6", "-1", "-1s", "nans", "1e3s", "1/2s", "1 s", "1S", "\u0663", "1.2.3s"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "s", "1.6", "-1", "-1s", "nans", "1e3s", "1/2s", "1 s", "1S", "\u0663", "1.2.3s", "9" * 5000, "9" * 30 + "s"],
+)
 def test_another_time_is_refused(text):
     with pytest.raises(PromptError, match="frame index"):
         parse_time(text)
@@ -149,3 +153,10 @@ def test_a_mask_of_another_form_says_which_is_expected(folder, text):
 def test_a_file_that_is_not_there(folder, text):
     with pytest.raises(PromptError, match="can't be used"):
         parse_mask(text)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred", "a\u2028b", "\udcff", "\u202etxt", "n" * 201])
+def test_a_name_that_can_not_be_shown_is_refused(name):
+    with pytest.raises(PromptError, match=r"control characters|200 bytes") as caught:
+        parse_point(f"{name}=1,2")
+    assert str(caught.value).isprintable()

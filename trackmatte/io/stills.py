@@ -8,7 +8,7 @@ What a stored number means, black being 0 and values below it black too, is one 
 
 - 8 and 16 bits without sign: white is 255 and 65535.
 - Float: white is 1, and brighter values are clipped. Only where the brightest value is above 32, which no picture of
-  0..1 comes to, white is 255, or 65535 where that is exceeded as well.
+  0..1 comes to, white is 255, and where it is above 512, 65535.
 - Integers with a sign or of more than 16 bits: white is the smallest of 255, 65535, 4294967295 and the type's highest
   value that the brightest value doesn't exceed.
 
@@ -35,7 +35,7 @@ Pixels = npt.NDArray[Any]
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 _LOSSY = ("JPEG", "MPO")
-_HEADROOM = 32
+_FLOAT_WHITES = ((32, 1.0), (512, 255.0))  # the brightest value up to which each is white
 _ORIENTATION, _PHOTOMETRIC = 274, 262
 _SIDEWAYS = (5, 6, 7, 8)
 _READ_ERRORS = (SyntaxError, ValueError, EOFError, KeyError, TypeError, struct.error, cv2.error, MemoryError)
@@ -95,7 +95,8 @@ def _read(file: BinaryIO) -> Still:
     except UnidentifiedImageError:
         if tags is None:
             raise
-        return _deep(file, tags=tags)  # of a depth that Pillow doesn't know
+        still = _deep(file, tags=tags)  # of a depth that Pillow doesn't know
+        return replace(still, turned=tags.get(_ORIENTATION, 1) in _SIDEWAYS)
     with image:
         _check_size(*image.size)
         deep = image.mode in _DEEP_MODES or _has_16_bits(image)  # before EXIF is read, which may decode the image
@@ -212,7 +213,7 @@ def white_level(dtype: npt.DTypeLike, brightest: float) -> float:
     """
     dtype = np.dtype(dtype)
     if dtype.kind == "f":
-        return 1.0 if brightest <= _HEADROOM else 255.0 if brightest <= 255 else 65535.0
+        return next((white for limit, white in _FLOAT_WHITES if brightest <= limit), 65535.0)
     highest = np.iinfo(dtype).max
     if dtype.kind == "u" and dtype.itemsize <= 2:
         return float(highest)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +94,40 @@ def test_an_output_that_exists_stays(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
         CocoWriter(tmp_path / "a.json", clip=clip_info(), names=("1",))
     assert (tmp_path / "a.json").read_text() == "mine"
+
+
+def test_frames_of_a_folder_have_the_names_of_its_images(tmp_path: Path) -> None:
+    clip = clip_info("/clips/gap.v2/", files=("sh010.1001.exr", "sh010.1003.exr"))
+    writer = CocoWriter(tmp_path / "a.json", clip=clip, names=("1",))
+    for tick in range(2):
+        writer.write(object_masks(tick, disc(0)[None], pts=tick))
+    writer.finish()
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert data["videos"][0]["file_names"] == ["gap.v2/sh010.1001.exr", "gap.v2/sh010.1003.exr"]
+    assert [image["file_name"] for image in data["images"]] == data["videos"][0]["file_names"]
+
+
+def test_more_objects_than_files_may_be_open(tmp_path: Path) -> None:
+    count = 1100
+    masks = np.zeros((count, 4, 5), np.bool_)
+    masks[np.arange(count), np.arange(count) % 4, np.arange(count) % 5] = True
+    names = tuple(str(i) for i in range(count))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (200, hard))
+    try:
+        data = write(tmp_path / "a.json", [(0, masks), (1, ~masks), (2, masks & False)], names=names)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for i in (0, 7, count - 1):
+        first, second, third = data["annotations"][i]["segmentations"]
+        assert np.array_equal(coco.decode(first), masks[i])
+        assert np.array_equal(coco.decode(second), ~masks[i])
+        assert third is None
+
+
+def test_a_clip_whose_name_is_no_text(tmp_path: Path) -> None:
+    writer = CocoWriter(tmp_path / "a.json", clip=clip_info(os.fsdecode(b"/clips/\xff.mp4")), names=("1",))
+    writer.write(object_masks(0, disc(0)[None]))
+    writer.finish()
+    data = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert os.fsencode(data["images"][0]["file_name"]) == b"\xff/00000.png"

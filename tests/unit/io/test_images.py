@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.assets.make_assets import make_images, number, picture
+from tests.assets.make_assets import make_images, make_tiff, number, picture
 from tests.shared_data import shared
+from trackmatte.errors import InputError
 from trackmatte.io.decode import open_clip
 from trackmatte.io.images import list_images
 from trackmatte.io.probe import probe
@@ -106,3 +111,125 @@ def test_jpegs_have_pillows_pixels() -> None:
         assert clip.info.frames == len(list(folder.glob("*.jpg")))
     with Image.open(min(folder.glob("*.jpg"))) as image:
         assert np.array_equal(first.image, np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "white", "told"),
+    [
+        ("f4", 1, ""),
+        ("f8", 1, ""),
+        ("f4", 255, "255 was taken for white"),
+        ("f4", 40_000, "65535 was taken"),
+        ("u2", 65535, ""),
+        ("i2", 32767, "32767 was taken"),
+        ("i4", 65535, "65535 was taken"),
+        ("u4", 255, "255 was taken"),
+        ("u4", 2**32 - 1, "4294967295 was taken"),
+    ],
+)
+@pytest.mark.parametrize("grey", [False, True])
+def test_depths_other_than_8_bits(tmp_path: Path, kind: str, white: float, told: str, grey: bool) -> None:
+    pictures = [picture(i).mean(axis=2) if grey else picture(i) for i in (0, 5, 9)]
+    for i, values in enumerate([np.zeros_like(pictures[0]), *pictures]):  # a fade from black doesn't set the range
+        make_tiff(tmp_path / f"f{i}.tif", (values * float(white)).astype(kind))
+    full = 65535 if white == 40_000 else white
+    with open_clip(tmp_path) as clip:
+        frames = list(clip)
+        assert told in " ".join(clip.info.notes)
+        assert bool(clip.info.notes) == bool(told)
+    assert frames[0].image.max() == 0
+    for values, frame in zip(pictures, frames[1:], strict=True):
+        assert frame.image.dtype == np.uint16
+        shown = values if values.ndim == 3 else values[..., None]
+        assert np.abs(frame.image / 65535 - shown * white / full).max() < 0.005
+
+
+def test_values_beyond_white_are_clipped_and_told(tmp_path: Path) -> None:
+    values = (picture(5) * 3).astype(np.float32)
+    values[0, 0] = np.nan, -1, np.inf
+    make_tiff(tmp_path / "a.tif", values)
+    with open_clip(tmp_path) as clip:
+        (frame,) = clip
+        assert clip.info.notes == ("values above 1 (up to 3) are read as white",)
+    assert frame.image[0, 0].tolist() == [0, 0, 65535]
+    assert number(frame.image) == 5
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+def test_orientation_of_a_tiff(tmp_path: Path, orientation: int, kind: str) -> None:
+    full = {"u1": 255, "u2": 65535, "f4": 1}[kind]
+    stored = np.rot90(picture(5), {1: 0, 3: 2, 6: 1, 8: -1}[orientation])
+    make_tiff(tmp_path / "a.tif", np.round(stored * full, 4).astype(kind), orientation=orientation)
+    with open_clip(tmp_path) as clip:
+        (frame,) = clip
+        assert number(frame.image) == 5
+        assert (clip.info.coded_width, clip.info.coded_height) == (stored.shape[1], stored.shape[0])
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "transparent palette"])
+def test_more_modes(tmp_path: Path, kind: str) -> None:
+    image = Image.fromarray(np.round(picture(5) * 255).astype(np.uint8))
+    if kind == "CMYK":
+        image.convert("CMYK").save(tmp_path / "a.tif")
+    else:
+        image.quantize(64).save(tmp_path / "a.png", transparency=bytes(range(64)))
+    with open_clip(tmp_path) as clip, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (frame,) = clip
+    assert number(frame.image) == 5
+
+
+def test_half_floats_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    make_tiff(tmp_path / "a.tif", picture(5).astype(np.float16))
+    with pytest.raises(InputError, match=r"16 bits.*32"):
+        probe(tmp_path)
+
+
+def test_pages_after_the_first_are_told(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.round(picture(i) * 255).astype(np.uint8)) for i in (5, 6)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    with open_clip(tmp_path) as clip:
+        assert [number(frame.image) for frame in clip] == [5]
+        assert "2 pages" in clip.info.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["sh010_v003.1001", "sh010_v003.1002", "sh010_v003.1005"], "1001 to 1005, 2 missing, the first 1003"),
+        (["a9_left", "a10_left", "a12_left"], "9 to 12, 1 missing, the first 11"),
+        (["a1", "a2", "a3"], ""),
+        (["a1", "b7", "b9"], ""),
+        (["one", "two"], ""),
+        (["one"], ""),
+    ],
+)
+def test_gaps_in_the_numbering_are_told(tmp_path: Path, names: list[str], told: str) -> None:
+    make_images(tmp_path / "a", frames=1)
+    folder = tmp_path / "b"
+    folder.mkdir()
+    for name in names:
+        shutil.copy(tmp_path / "a" / "frame1.png", folder / f"{name}.png")
+    info = probe(folder)
+    assert info.files == tuple(f"{name}.png" for name in names)
+    assert (told in " ".join(info.notes)) if told else not info.notes
+
+
+def test_a_pipe_is_passed_over(tmp_path: Path) -> None:
+    folder = make_images(tmp_path / "a", frames=2)
+    os.mkfifo(folder / "frame3.png")
+    assert len(list_images(folder)) == 2
+
+
+def test_a_folder_that_may_be_listed_but_not_entered(tmp_path: Path) -> None:
+    folder = make_images(tmp_path / "a", frames=2)
+    folder.chmod(0o600)
+    code = f"from trackmatte.io.images import list_images; list_images({str(folder)!r})"
+    drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+    drop = drop if os.geteuid() == 0 else []
+    if drop and not shutil.which("setpriv"):
+        pytest.skip("root may enter any folder")
+    result = subprocess.run([*drop, sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    folder.chmod(0o700)
+    assert "not entered" in result.stderr

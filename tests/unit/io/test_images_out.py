@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.io.written import disc, frames, object_masks
+from tests.unit.io.written import clip_info, disc, frames, object_masks
 from trackmatte.errors import OutputError, UsageError
-from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter, index_map
+from trackmatte.io.images_out import FrameNames, ImageFolderWriter, IndexedPngWriter, index_map
 from trackmatte.palette import davis_palette
+from trackmatte.types import ObjectMasks
 
 
 def test_indices_follow_the_names_with_the_palette_of_davis(tmp_path: Path) -> None:
@@ -95,3 +97,33 @@ def test_a_folder_that_vanished_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="can't write"):
         writer.write(object_masks(0, disc(0)[None]))
     writer.abort()
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (("sh010_v003.1001.exr", "sh010_v003.1003.exr"), ["sh010_v003.1001.png", "sh010_v003.1003.png"]),
+        (("a.jpg", "a.png", "a.jpg.tif"), ["a.jpg.png", "a.png.png", "a.jpg.tif.png"]),
+        ((), ["00000.png", "00001.png"]),
+    ],
+)
+def test_pictures_are_named_after_their_frames(tmp_path: Path, files: tuple[str, ...], expected: list[str]) -> None:
+    clip = clip_info("/clips/gap", files=files)
+    names = FrameNames(clip)
+    places = [masks_at(tick) for tick in range(len(expected))]
+    assert [names.png(place) for place in places] == expected
+    assert [names.source(place) for place in places] == list(files or [None, None])
+    writer = IndexedPngWriter(tmp_path / "out", names=("1",), clip=clip)
+    pictures = ImageFolderWriter(tmp_path / "mattes", clip=clip)
+    for tick, place in enumerate(places):
+        writer.write(place)
+        matte = np.zeros((4, 6), np.uint8)
+        pictures.write(replace(frames(1)[0], index=tick, pts=tick, image=matte))
+    writer.finish()
+    pictures.finish()
+    for folder in ("out", "mattes"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == sorted(expected)
+
+
+def masks_at(tick: int) -> ObjectMasks:
+    return object_masks(tick, disc(0)[None], pts=tick)

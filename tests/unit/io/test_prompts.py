@@ -1,6 +1,7 @@
-"""Prompts as JSON and masks as images."""
+"""Prompts as JSON."""
 
 import json
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 from PIL import Image
 
 from trackmatte.errors import PromptError
-from trackmatte.io.masks import read_mask
 from trackmatte.io.prompts import prompt_from_json, prompt_to_json, read_prompts
 from trackmatte.io.rle import encode_masks
 from trackmatte.palette import davis_palette
@@ -137,6 +137,19 @@ def test_what_is_written_reads_as_a_file(tmp_path):
         ({"mask": ""}, "an image file or"),
         ({"mask": {"size": [2, 2], "counts": "9999"}}, "an image file or"),
         ({"mask": "nowhere.png"}, "nowhere.png"),
+        ({"mask": "a\0b.png"}, "no file can have this name"),
+        ({"mask": "\ud800.png"}, "no file can have this name"),
+        ({"mask": {"size": [100_000, 100_000], "counts": "P_o\\Q`F"}}, "100000x100000 is larger than"),
+        ({"mask": {"size": [2, 2], "counts": [1, 2]}}, "don't fill"),
+        ({"mask": {"size": [2, 2], "counts": [5, -1]}}, "whole numbers"),
+        ({"mask": {"size": [2, 2], "counts": [1.5, 2.5]}}, "whole numbers"),
+        ({"point": [1, 2], "time": "1e999999999"}, "time is"),
+        ({"point": [1, 2], "time": 10**400}, "time is"),
+        ({"point": [1, 2], "frame": 10**400}, "frame is"),
+        ({"point": [1, 2], "object": "\x1b[31m"}, "control characters"),
+        ({"point": [1, 2], "object": "a\nb"}, "control characters"),
+        ({"point": [1, 2], "object": "\ud800"}, "no valid text"),
+        ({"point": [1, 2], "object": "ä" * 101}, "200 bytes"),
     ],
 )
 def test_a_mistake_names_its_entry(tmp_path, entry, expected):
@@ -145,6 +158,32 @@ def test_a_mistake_names_its_entry(tmp_path, entry, expected):
     assert "entry 2" in str(caught.value)
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_runs_that_are_not_compressed_are_read(tmp_path):
+    counts = [0, 2, 4, 3, 45]  # down the columns, background first
+    (found,) = read(tmp_path, [{"mask": {"size": [6, 9], "counts": counts}}])
+    assert np.flatnonzero(found.mask.T.ravel()).tolist() == [0, 1, 6, 7, 8]
+
+
+def test_masks_that_memory_can_not_hold_are_refused_together(tmp_path):
+    with pytest.raises(PromptError, match="together"):
+        read(tmp_path, [{"mask": {"size": [13_000, 13_000], "counts": "a"}}] * 100)
+
+
+def test_a_pipe_is_no_file_of_prompts(tmp_path):
+    os.mkfifo(tmp_path / "p.json")
+    with pytest.raises(PromptError, match="pipe"):
+        read_prompts(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 900 + "]" * 900])
+def test_numbers_and_nesting_beyond_reason(tmp_path, value):
+    with pytest.raises(PromptError) as caught:
+        read(tmp_path, f'{{"prompts": [{{"point": {value}}}]}}')
+    assert len(str(caught.value)) < 300
+    assert "set_int_max" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"prompts": []}', '{"prompts": {}}', "[" * 100_000, "\x00"])
@@ -165,88 +204,3 @@ def test_a_byte_order_mark_is_passed_over(tmp_path):
     path = tmp_path / "bom.json"
     path.write_text('{"prompts": [{"point": [1, 2]}]}', encoding="utf-8-sig")
     assert read_prompts(path) == [Point(1, 2)]
-
-
-def only(path):
-    ((name, mask),) = read_mask(path)
-    assert name is None
-    assert mask.dtype == bool
-    return mask
-
-
-@pytest.mark.parametrize("value", [1, 90, 255])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_non_zero_is_the_object(tmp_path, value, channels):
-    pixels = MASK * value if channels == 1 else np.stack([MASK * 0, MASK * value, MASK * 0], axis=2)
-    assert np.array_equal(only(save(tmp_path / "m.png", pixels)), MASK)
-
-
-def test_images_of_1_and_of_16_bits(tmp_path):
-    Image.fromarray(MASK).save(tmp_path / "bit.png")
-    assert np.array_equal(only(tmp_path / "bit.png"), MASK)
-    Image.fromarray(MASK.astype(np.uint16) * 300).save(tmp_path / "deep.png")
-    assert np.array_equal(only(tmp_path / "deep.png"), MASK)
-
-
-def test_an_alpha_channel_that_is_not_opaque_is_the_mask(tmp_path):
-    rgba = np.full((6, 9, 4), 200)
-    rgba[..., 3] = np.where(MASK, 128, 127)
-    assert np.array_equal(only(save(tmp_path / "a.png", rgba)), MASK)
-
-
-def test_an_opaque_alpha_channel_is_not(tmp_path):
-    rgba = np.full((6, 9, 4), 255)
-    rgba[..., :3] = (MASK * 9)[..., None]
-    assert np.array_equal(only(save(tmp_path / "a.png", rgba)), MASK)
-
-
-def test_the_black_of_a_jpeg_is_black(tmp_path):
-    big = np.kron(MASK, np.ones((20, 20), bool))
-    path = save(tmp_path / "m.jpg", big * 255, quality=30)
-    noisy = np.asarray(Image.open(path))
-    assert ((noisy > 0) != big).any(), "this JPEG is too good for the test"
-    assert np.array_equal(only(path), big)
-
-
-def test_each_index_is_an_object_and_255_is_nobodys(tmp_path):
-    pixels = np.zeros((6, 9), np.uint8)
-    pixels[0], pixels[1], pixels[2] = 1, 7, 255
-    found = read_mask(save_indexed(tmp_path / "m.png", pixels))
-    assert [name for name, _ in found] == ["1", "7"]
-    assert np.array_equal(found[1][1], pixels == 7)
-
-
-def test_an_indexed_picture_of_0_and_255_is_one_mask(tmp_path):
-    assert np.array_equal(only(save_indexed(tmp_path / "m.png", MASK * 255)), MASK)
-
-
-def test_a_picture_is_turned_upright(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    save(tmp_path / "m.png", MASK * 255, exif=exif)
-    assert np.array_equal(only(tmp_path / "m.png"), np.rot90(MASK, -1))
-
-
-@pytest.mark.parametrize("kind", ["grey", "indexed", "clear"])
-def test_an_empty_mask_is_refused(tmp_path, kind):
-    empty = np.zeros((4, 4))
-    path = tmp_path / "m.png"
-    if kind == "clear":
-        save(path, np.zeros((4, 4, 4)))
-    else:
-        (save_indexed if kind == "indexed" else save)(path, empty)
-    with pytest.raises(PromptError, match="is empty"):
-        read_mask(path)
-
-
-@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "truncated"])
-def test_a_file_that_is_no_image_is_refused(tmp_path, kind):
-    path = tmp_path / "m.png"
-    if kind == "folder":
-        path.mkdir()
-    elif kind != "missing":
-        data = save(path, np.random.default_rng(0).integers(0, 255, (50, 50))).read_bytes()
-        path.write_bytes({"empty": b"", "text": b"mask", "truncated": data[: len(data) // 2]}[kind])
-    with pytest.raises(PromptError, match=r"m\.png") as caught:
-        read_mask(path)
-    assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,12 @@ def test_a_track_without_objects_or_frames_is_read(tmp_path: Path) -> None:
         ('"pts":512', '"pts":null', "line 3"),
         ('"index":1', '"x":1', "line 3"),
         ('"size":[64,96]', '"size":[64,95]', "line 2"),
+        ('"size":[64,96]', '"size":[100000,100000]', "line 2.*larger"),
+        ('"pts":512', '"pts":' + "9" * 400, "line 3"),
+        ('"score":0.75', '"score":NaN', "line 2.*score"),
+        ('"score":0.75', '"score":1e999', "line 2.*score"),
         ('"index":0,"pts":0', "nonsense", "line 2 isn't JSON"),
+        ('{"index":0', "[" * 100_000, "line 2 isn't JSON"),
     ],
 )
 def test_damage_in_the_middle_is_told(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -148,3 +154,40 @@ def test_an_output_that_exists_stays(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists"):
         write(tmp_path / "a.jsonl")
     assert (tmp_path / "a.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"width":96', '"width":100000000'),
+        ('"height":64', '"height":"64"'),
+        ('"time_base":"1/12800"', '"time_base":"1e999999999"'),
+        ('"time_base":"1/12800"', '"time_base":"0"'),
+        ('"time_base":"1/12800"', '"time_base":1e999'),
+        ('"objects":["1","ball"]', '"objects":["1","1"]'),
+        ('"objects":["1","ball"]', '"objects":["\\u001b[31m"]'),
+        ('"objects":["1","ball"]', '"objects":["\\ud800"]'),
+        ('"objects":["1","ball"]', '"objects":"1"'),
+        ('"point":[1.5,2]', '"mask":{"size":[100000,100000],"counts":"P_o"}'),
+        ('"point":[1.5,2]', '"mask":{"size":[65,96],"counts":[6240]}'),
+    ],
+)
+def test_hostile_headers_are_told(tmp_path: Path, old: str, new: str) -> None:
+    write(tmp_path / "a.jsonl")
+    text = (tmp_path / "a.jsonl").read_text().replace(',"positive":true', "")
+    assert old in text
+    (tmp_path / "a.jsonl").write_text(text.replace(old, new, 1))
+    with pytest.raises(InputError, match="no native tracks") as caught:
+        read_tracks(tmp_path / "a.jsonl")
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    with pytest.raises(InputError, match="pipe"):
+        read_tracks(tmp_path / "a.jsonl")
+
+
+def test_a_clip_whose_name_is_no_text(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", clip=clip_info(os.fsdecode(b"\xff.mp4"), time_base=Fraction(1, 12800)))
+    assert os.fsencode(read_tracks(tmp_path / "a.jsonl").clip["path"]) == b"\xff.mp4"
