@@ -87,6 +87,11 @@ output_options = together(
     ),
     click.option("--only", multiple=True, metavar="NAME", help="Objects that the outputs show; default all."),
     click.option("--overwrite", is_flag=True, help="Replace outputs that exist."),
+    click.option(
+        "--keep-start",
+        is_flag=True,
+        help="Keep the times of a clip that begins far from 0 (default: from 0).",
+    ),
 )
 reading_options = together(
     click.option(
@@ -103,6 +108,7 @@ reading_options = together(
         show_default=True,
         help="At damage: stop with exit 3, or finish with what decodes and say so.",
     ),
+    click.option("--stream", type=int, metavar="N", help="The video stream to read, as `probe` numbers them."),
     click.option("--rate", metavar="N", help="Frames a second of a folder of images (24, 30000/1001); default 24."),
 )
 reporting_options = together(
@@ -208,13 +214,14 @@ def render(clip: str, tracks: str, **options: Any) -> None:
 
 @cli.command()
 @click.argument("clip", type=click.Path())
+@click.option("--stream", type=int, metavar="N", help="The video stream to describe.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def probe(clip: str, as_json: bool) -> None:
+def probe(clip: str, stream: int | None, as_json: bool) -> None:
     """Say what the reader sees of CLIP: size, rotation, rate, variable or not, colour, frames, audio."""
     from trackmatte.io.probe import probe as probe_clip
     from trackmatte.reporting import print_clip
 
-    info = probe_clip(clip)
+    info = probe_clip(clip, stream=stream)
     if as_json:
         click.echo(json.dumps(asdict(info), default=_plain))
     else:
@@ -319,12 +326,13 @@ def _requests(options: dict[str, Any]) -> list[OutputRequest]:
 
 
 def _run_options(options: dict[str, Any]) -> Any:
+    from trackmatte.numbers import frame_rate
     from trackmatte.runs import RunOptions
 
     rate = options.pop("rate")
     try:
-        return RunOptions(**options, rate=None if rate is None else Fraction(rate))
-    except (ValueError, ZeroDivisionError) as error:
+        return RunOptions(**options, rate=None if rate is None else frame_rate(rate))
+    except ValueError as error:
         raise UsageError(
             f"--rate {rate!r} is not a number of frames a second; give for example 24 or 30000/1001"
         ) from error

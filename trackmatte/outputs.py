@@ -57,6 +57,7 @@ class RunInfo:
         names: the objects shown, in order.
         trim: True where only a part of the clip is written: its first frame is then at time 0.
         overwrite: an existing output may be replaced.
+        keep_start: a clip that begins far from 0 keeps its times.
     """
 
     clip: ClipInfo
@@ -65,6 +66,7 @@ class RunInfo:
     names: tuple[str, ...]
     trim: bool = False
     overwrite: bool = False
+    keep_start: bool = False
 
 
 class Output(Protocol):
@@ -77,7 +79,7 @@ class Output(Protocol):
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
         """Takes the next frame with the masks of all objects shown."""
 
-    def complete(self) -> None:
+    def complete(self, *, cut: bool = False) -> None:
         """Writes what is left, so that nothing but the name is missing."""
 
     def commit(self) -> None:
@@ -203,8 +205,9 @@ def _picture_writer(
     if request.folder:
         return ImageFolderWriter(request.path, clip=run.clip, overwrite=run.overwrite)
     return VideoWriter(
-        request.path, clip=run.clip, kind=kind, audio=kind != "matte", trim=run.trim, overwrite=run.overwrite
-    )
+        request.path, clip=run.clip, kind=kind, audio=kind != "matte", trim=run.trim, keep_start=run.keep_start,
+        overwrite=run.overwrite,
+    )  # fmt: skip
 
 
 _OPEN: dict[OutputKind, Callable[[OutputRequest, RunInfo], Output]] = {

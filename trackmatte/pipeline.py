@@ -96,26 +96,30 @@ def track(
 
 
 def write_outputs(
-    results: Iterable[Tracked],
+    results: Generator[Tracked, None, bool | None] | Iterable[Tracked],
     outputs: Sequence[Output],
     *,
     only: Sequence[str] = (),
     on_frame: Callable[[ObjectMasks], None] = lambda masks: None,
-) -> None:
+) -> bool:
     """Writes every output from one pass over `results`; all get their names at the end, or none does.
 
     Args:
-        results: frames with their masks, in order.
+        results: frames with their masks, in order; a generator may return that the clip goes on after them.
         outputs: where they go; whoever opened them aborts them after an error.
         only: names of the objects that the outputs show; none for all.
         on_frame: called on this thread after each frame, for progress and summary.
+
+    Returns:
+        Whether the clip goes on after the last frame.
 
     Raises:
         OutputError: an output can't be written. Whatever `results` raises.
     """
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(partial(_write, output))) for output in outputs]
-        for frame, masks in results:
+        pairs = _Returning(results)
+        for frame, masks in pairs:
             shown = masks.only(tuple(only)) if only else masks
             for worker in workers:
                 worker.put((frame, shown))
@@ -123,19 +127,40 @@ def write_outputs(
         for worker in workers:
             worker.finish()
     for output in outputs:
-        output.complete()
+        output.complete(cut=pairs.value)
     for output in outputs:
         output.commit()
+    return pairs.value
+
+
+class _Returning:
+    """Iterates and keeps what a generator returns, as a bool, in `value`."""
+
+    def __init__(self, items: Iterable[Tracked]) -> None:
+        self.value = False
+        self._items = items
+
+    def __iter__(self) -> Iterator[Tracked]:
+        iterator = iter(self._items)
+        while True:
+            try:
+                yield next(iterator)
+            except StopIteration as end:
+                self.value = bool(end.value)
+                return
 
 
 def _write(output: Output, pair: Tracked) -> None:
     output.write(*pair)
 
 
-def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[Tracked, None, None]:
+def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[Tracked, None, bool]:
     """Joins a clip's frames with masks that were saved before, for rendering again with no model.
 
     Frames before the first saved one are passed over, and reading ends with the last.
+
+    Returns:
+        Whether the clip goes on after the last saved frame.
 
     Raises:
         UsageError: the tracks belong to another clip: other times, another size, or more frames.
@@ -145,7 +170,7 @@ def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[
     with prefetch(clip) as frames:
         for frame in frames:
             if masks is None:
-                return
+                return True
             if frame.index < masks.index:
                 continue
             _check_same_clip(frame, masks)
@@ -155,6 +180,7 @@ def saved_frames(clip: VideoReader, tracks: Iterable[ObjectMasks]) -> Generator[
         raise UsageError(
             f"the tracks go on at frame {masks.index}, after the clip's end; give the clip they were made from"
         )
+    return False
 
 
 def check_size(clip: ClipInfo, *, width: int, height: int) -> None:

@@ -58,6 +58,8 @@ class RunOptions:
     Attributes:
         only: objects that the outputs show; none for all.
         overwrite: existing outputs may be replaced.
+        keep_start: a clip that begins far from 0 keeps its times.
+        stream: the video stream to read; None for FFmpeg's own choice.
         backend: what decodes.
         damaged: at damage in the clip, `stop` with an error or `keep` what decodes.
         rate: frames a second of a folder of images.
@@ -67,6 +69,8 @@ class RunOptions:
 
     only: tuple[str, ...] = ()
     overwrite: bool = False
+    keep_start: bool = False
+    stream: int | None = None
     backend: Literal["av", "decord", "ffmpeg"] = "av"
     damaged: Literal["stop", "keep"] = "stop"
     rate: Fraction | None = None
@@ -75,7 +79,7 @@ class RunOptions:
 
     def open(self, clip: str) -> VideoReader:
         """Opens the clip for reading. Raises InputError."""
-        return open_clip(clip, backend=self.backend, damaged=self.damaged, rate=self.rate)
+        return open_clip(clip, backend=self.backend, damaged=self.damaged, rate=self.rate, stream=self.stream)
 
 
 def run_track(
@@ -101,6 +105,7 @@ def run_track(
             names=_shown(names, options.only),
             trim=span != WHOLE,
             overwrite=options.overwrite,
+            keep_start=options.keep_start,
         )
         check_prompts(prompts, reader.info, span)
         check_requests(outputs, info)
@@ -126,27 +131,28 @@ def run_render(clip: str, *, tracks: str, outputs: Sequence[OutputRequest], opti
             names=_shown(saved.names, options.only),
             trim=saved.trimmed,
             overwrite=options.overwrite,
+            keep_start=options.keep_start,
         )
         check_size(reader.info, width=saved.width, height=saved.height)
         check_requests(outputs, info)
         results = saved_frames(reader, saved)
         total = None if saved.trimmed else reader.info.frames
-        frames = _run(reader, results, names=saved.names, info=info, outputs=outputs, options=options, total=total)
-        if total is not None and frames < total:
-            warn(f"the tracks end after {frames} of the clip's {total} frames, and so do the outputs")
+        cut = _run(reader, results, names=saved.names, info=info, outputs=outputs, options=options, total=total)
+        if cut and not saved.trimmed:
+            warn("the tracks end before the clip does, and so do picture and sound of the outputs")
 
 
 def _run(
     reader: VideoReader,
-    results: Generator[Tracked, None, None],
+    results: Generator[Tracked, None, bool | None],
     *,
     names: tuple[str, ...],
     info: RunInfo,
     outputs: Sequence[OutputRequest],
     options: RunOptions,
     total: int | None,
-) -> int:
-    """Writes the outputs, `total` frames where that is known, and reports; returns how many frames there were."""
+) -> bool:
+    """Writes the outputs, `total` frames where that is known, and reports; returns whether the clip goes on then."""
     summary = Summary(reader.info, names, [str(request.path) for request in outputs])
     with Progress(total, shown=not options.quiet) as progress, opened(outputs, info) as writers, closing(results):
 
@@ -154,7 +160,7 @@ def _run(
             summary.add(masks)
             progress.advance()
 
-        write_outputs(results, writers, only=options.only, on_frame=report)
+        cut = write_outputs(results, writers, only=options.only, on_frame=report)
     notes = [*reader.info.notes, *reader.notes, *(note for writer in writers for note in writer.notes)]
     summary.close(damage=reader.damage, notes=notes)
     for note in [reader.damage, *summary.notes]:
@@ -164,7 +170,7 @@ def _run(
         click.echo(json.dumps(summary.to_json()))
     elif not options.quiet:
         print_summary(summary)
-    return summary.frames
+    return cut
 
 
 def _shown(names: tuple[str, ...], only: tuple[str, ...]) -> tuple[str, ...]:

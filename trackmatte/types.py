@@ -80,6 +80,9 @@ class ClipInfo:
         color: the stream's colour tags.
         audio: the sound streams, in order.
         container: FFmpeg's name of the container format, or `images`.
+        stream: index in the file of the video stream that is read.
+        zero_seconds: time of the clip at which videos written from it begin: 0, unless its own times begin below 0 or
+            far from it.
         notes: sentences on what a user should know of the clip before its frames are read, such as streams left out.
         files: of a folder, the names of its images in order; the frame at tick `pts` is `files[pts]`.
     """
@@ -106,6 +109,8 @@ class ClipInfo:
     color: ColorTags = ColorTags()
     audio: tuple[AudioInfo, ...] = ()
     container: str = ""
+    stream: int = 0
+    zero_seconds: Fraction = Fraction(0)
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=(), repr=False)
 

@@ -21,6 +21,7 @@ from trackmatte.io.images import natural_key
 from trackmatte.io.integrity import cut_short
 from trackmatte.io.prefetch import Worker, prefetch
 from trackmatte.io.reader import Damaged, Picture, timed
+from trackmatte.io.timing import Moves
 from trackmatte.types import ClipInfo, Frame
 
 IMAGE = np.zeros((1, 1, 3), np.uint8)
@@ -52,7 +53,7 @@ def test_any_times_become_increasing_ones(pts: list[int | None], torn: bool) -> 
 
     frames: list[Frame] = []
     with pytest.raises(Damaged) if torn else nullcontext():
-        frames.extend(timed(pictures(), INFO))
+        frames.extend(timed(pictures(), INFO, Moves()))
     assert [frame.index for frame in frames] == list(range(len(pts)))
     assert all(later.pts == earlier.pts + (earlier.duration or 0) for earlier, later in pairwise(frames))
     assert all((frame.duration or 0) > 0 for frame in frames)

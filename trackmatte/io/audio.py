@@ -25,6 +25,7 @@ from av.filter import Graph
 from av.packet import Packet
 
 from trackmatte.io.opening import open_container
+from trackmatte.io.timing import Clock
 
 # What each container is given as it is: what the common players and editors expect to find in it.
 _COPIED = {
@@ -38,6 +39,7 @@ _OPUS_RATE = 48000
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _LEAD = 2  # packets before zero that a decoder may need, where an edit list can hide them
 _INTERLEAVING = 1  # seconds that streams of one file may lie apart
+_OVERLAP = Fraction(1, 10)  # seconds
 _SEEK_MARGIN = 2  # seconds read before the start, so that decoders have settled when it comes
 
 
@@ -80,8 +82,10 @@ class SoundTracks:
             return
         streams = [stream for stream in self._source.streams.audio if self._add(stream)]
         if streams:
-            self._seek()
-            self._packets = self._source.demux(streams)
+            clock = Clock(self._source)
+            if not clock.jumping:  # where it may jump, no time tells the place
+                self._seek()
+            self._packets = clock.demux(streams)
 
     def _add(self, stream: AudioStream) -> bool:
         """Prepares one stream; False where it has to be left out."""
@@ -204,6 +208,7 @@ class _Copy:
         self._edits = output.format.name in ("mp4", "mov")
         priming = Fraction(int(stream.codec_context.delay), stream.rate or _OPUS_RATE)
         self._least = -math.ceil(priming / stream.time_base)
+        self._overlap = round(_OVERLAP / stream.time_base)
         self._last: int | None = None
 
     def convert(self, packet: Packet[Any]) -> list[Packet[Any]]:
@@ -212,6 +217,8 @@ class _Copy:
             return []
         time -= self._shift
         least = 1 - _LEAD * (packet.duration or 0) if self._edits else self._least
+        if self._last is not None and self._last - self._overlap <= time <= self._last:
+            time = self._last + 1  # parts that were joined may overlap a little
         if time < least or (self._last is not None and time <= self._last):
             return []  # before the start, or running backwards, which no container takes
         self._last = packet.pts = packet.dts = time

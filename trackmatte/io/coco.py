@@ -120,7 +120,7 @@ class CocoWriter:
         self.complete()
         self.commit()
 
-    def complete(self) -> None:
+    def complete(self, *, cut: bool = False) -> None:
         """Puts the file together. Raises OutputError."""
         with output_errors(self._pending.path):
             with open(self._pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:

@@ -60,6 +60,7 @@ def open_clip(
     backend: Backend = "av",
     damaged: Literal["stop", "keep"] = "stop",
     rate: Fraction | None = None,
+    stream: int | None = None,
 ) -> VideoReader:
     """Opens a video file or a folder of images for reading.
 
@@ -69,6 +70,8 @@ def open_clip(
         damaged: at damage in the middle, `stop` with an error after the good frames, or `keep` what decodes and say
             in `damage` what was lost.
         rate: frames a second of a folder of images; None for 24. A file has its own.
+        stream: index in the file of the video stream to read, for the backends `av` and `ffmpeg`; None for FFmpeg's own
+            choice.
 
     Returns:
         The reader, to be used as a context manager.
@@ -80,6 +83,8 @@ def open_clip(
     if rate is not None and rate <= 0:
         raise UsageError(f"a rate of {rate} frames a second; give a number above zero")
     if isdir(path):
+        if stream is not None:
+            raise UsageError(f"{path} is a folder of images; a stream can be chosen in a file alone")
         from trackmatte.io.images import ImageFolderReader
 
         return ImageFolderReader(path, rate=rate, damaged=damaged)
@@ -88,13 +93,15 @@ def open_clip(
     if backend == "av":
         from trackmatte.io.decode_av import AvReader
 
-        return AvReader(str(path), damaged=damaged)
+        return AvReader(str(path), damaged=damaged, stream=stream)
     if backend == "decord":
+        if stream is not None:
+            raise UsageError("the backend decord can't choose a stream; use the backend av")
         from trackmatte.io.decode_decord import DecordReader
 
         return DecordReader(str(path), damaged=damaged)
     if backend == "ffmpeg":
         from trackmatte.io.decode_ffmpeg import FfmpegReader
 
-        return FfmpegReader(str(path), damaged=damaged)
+        return FfmpegReader(str(path), damaged=damaged, stream=stream)
     raise UsageError(f"unknown backend {backend!r}; the backends are av, decord and ffmpeg")

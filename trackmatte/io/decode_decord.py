@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Literal, cast
 
+import av
 import cv2
 import numpy as np
 
@@ -16,6 +18,7 @@ from trackmatte.io.colortags import default_matrix
 from trackmatte.io.opening import open_media, video_stream
 from trackmatte.io.probe import probe
 from trackmatte.io.reader import DamageLog, Picture, Reader
+from trackmatte.io.timing import Clock, shown
 from trackmatte.types import ClipInfo, UInt8Array
 
 _LUMA = {"smpte170m": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # weights of red and blue
@@ -46,7 +49,9 @@ class DecordReader(Reader):
 
     def _pictures(self, log: DamageLog) -> Iterator[Picture]:
         path = self.info.path
-        times = _times(path)
+        times, interlaced = _times(path)
+        if interlaced:
+            raise InputError(f"{path} has interlaced frames, which decord can't read well; use the backend av")
         try:
             video = self._decord.VideoReader(path, num_threads=1)  # more threads lose frames
         except self._decord.DECORDError as error:
@@ -74,12 +79,20 @@ def _import_decord() -> Any:
     return decord
 
 
-def _times(path: str) -> array[int]:
-    """Presentation times of the video's packets, in order; eight bytes a frame."""
+def _times(path: str) -> tuple[array[int], bool]:
+    """Presentation times of the video's packets in order, 8 bytes a frame, and whether a keyframe is interlaced."""
+    times, interlaced = array("q"), False
     with open_media(path) as container:
-        packets = container.demux(video_stream(container, path))
-        shown = (p for p in packets if p.size and not p.is_discard)
-        return array("q", sorted(p.pts if p.pts is not None else p.dts or 0 for p in shown))
+        stream = video_stream(container, path)
+        reordered = bool(stream.codec_context.reorder_depth)
+        stream.codec_context.skip_frame = "NONKEY"
+        for packet in shown(Clock(container).demux([stream]), stream):
+            if packet.size and not packet.is_discard:
+                times.append(packet.pts if packet.pts is not None else packet.dts or 0)
+            if (packet.is_keyframe or not packet.size) and not interlaced:
+                with suppress(av.FFmpegError):  # decord meets the damage itself
+                    interlaced = any(frame.interlaced_frame for frame in stream.decode(packet))
+    return array("q", sorted(times) if reordered else times), interlaced
 
 
 def _displayed(image: UInt8Array, info: ClipInfo, correction: np.ndarray[Any, Any] | None) -> UInt8Array:

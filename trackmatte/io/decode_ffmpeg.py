@@ -15,13 +15,16 @@ from av.filter import Graph
 
 from trackmatte.errors import InputError, UsageError
 from trackmatte.io.convert import Converter
+from trackmatte.io.deinterlace import LEAST_SIDE, OPTIONS
 from trackmatte.io.integrity import JOINABLE, cut_short
-from trackmatte.io.opening import check_file
+from trackmatte.io.opening import OPENING, check_file
 from trackmatte.io.probe import probe
 from trackmatte.io.probe_ffmpeg import probe_with_ffprobe
 from trackmatte.io.reader import DamageLog, Picture, Reader
 from trackmatte.types import ClipInfo
 
+# Formats that interlaced codecs have; bwdif takes them as they are, and passes frames that aren't marked unchanged.
+_FIELDWISE = ("yuv4", "yuvj4", "yuva4", "gray")
 _DECODE_ERRORS = ("Error while decoding", "Error submitting packet", "corrupt decoded frame", "Decode error rate")
 
 
@@ -32,7 +35,7 @@ class FfmpegReader(Reader):
     last few good frames before it.
     """
 
-    def __init__(self, path: str, *, damaged: Literal["stop", "keep"] = "stop") -> None:
+    def __init__(self, path: str, *, damaged: Literal["stop", "keep"] = "stop", stream: int | None = None) -> None:
         """Probes the file with PyAV or, where that can't, with ffprobe.
 
         Raises:
@@ -41,21 +44,32 @@ class FfmpegReader(Reader):
         self._ffmpeg = import_ffmpeg()
         check_file(path)
         try:
-            info = probe(path)
+            info = probe(path, stream=stream)
         except InputError:
             info = probe_with_ffprobe(self._ffmpeg, path)
         super().__init__(info, damaged=damaged)
+        self._last: int | None = None
 
     def _pictures(self, log: DamageLog) -> Iterator[Picture]:
         convert = Converter(self.info)
         with tempfile.TemporaryFile() as messages:
-            good = 0
+            good, self._last = 0, None
             with _piped(self._command(keep=log.keep), messages) as process:
                 for frame in _sited(_raw_frames(process), self._chroma_location()):
                     good += 1
+                    self._check_clock(frame)
                     yield Picture(self._ticks(frame), None, convert(frame))
                 code = process.wait()
             _report(self.info, log, code=code, good=good, messages=messages)
+
+    def _check_clock(self, frame: av.VideoFrame) -> None:
+        """Raises InputError where the clock of a transport stream jumps, which only `av` puts right."""
+        ticks, before = self._ticks(frame), self._last
+        self._last = ticks if ticks is not None else before
+        if self.info.container not in JOINABLE or ticks is None or before is None:
+            return
+        if not -1 <= (ticks - before) * self.info.time_base <= 10:
+            raise InputError(f"the clock of {self.info.path} jumps, as where clips were joined; use the backend av")
 
     def _ticks(self, frame: av.VideoFrame) -> int | None:
         """The frame's time in the clip's ticks; the pipe's are a whole fraction of them."""
@@ -65,7 +79,7 @@ class FfmpegReader(Reader):
     def _chroma_location(self) -> str | None:
         """Where chroma samples lie between luma samples, which the pipe doesn't carry."""
         try:
-            streams = self._ffmpeg.probe(f"file:{self.info.path}", select_streams="V:0")["streams"]
+            streams = self._ffmpeg.probe(f"file:{self.info.path}", select_streams=str(self.info.stream))["streams"]
         except self._ffmpeg.Error:
             return None
         location: str | None = streams[0].get("chroma_location") if streams else None
@@ -74,16 +88,21 @@ class FfmpegReader(Reader):
     def _command(self, *, keep: bool) -> list[str]:
         base = self.info.time_base
         output = {
-            "map": "0:V:0",
+            "map": f"0:{self.info.stream}",
             "vcodec": "rawvideo",
             "pix_fmt": self.info.pixel_format,
             "format": "nut",
             "fps_mode": "passthrough",
             "enc_time_base": f"{base.numerator}/{base.denominator}",
         }
-        if self.info.interlaced:
-            output["vf"] = "bwdif=mode=send_frame:parity=auto:deint=interlaced"
-        stream = self._ffmpeg.input(f"file:{self.info.path}", noautorotate=None).output("pipe:", **output)
+        given: dict[str, Any] = {"noautorotate": None, **OPENING}
+        width, height = self.info.coded_width, self.info.coded_height
+        fieldwise = self.info.interlaced or self.info.pixel_format.startswith(_FIELDWISE)
+        if fieldwise and min(width, height) >= LEAST_SIDE:
+            # The program drops the frame that a filter holds where it builds it anew: at another size it is not to.
+            given["reinit_filter"] = 0
+            output["vf"] = f"scale={width}:{height},bwdif={OPTIONS}"
+        stream = self._ffmpeg.input(f"file:{self.info.path}", **given).output("pipe:", **output)
         stop = [] if keep or self.info.container in JOINABLE else ["-xerror"]
         command: list[str] = stream.global_args("-nostdin", "-loglevel", "error", "-copyts", *stop).compile()
         return command

@@ -2,12 +2,14 @@
 
 Presentation times come out as they went in. .mp4 and .mov keep the clip's own time base, so that times are equal as
 fractions, at a variable rate too, and a first frame that isn't at zero stays where it was. .mkv and .webm count in
-milliseconds and round each time to the nearest. With `trim` the first frame is at zero and the sound is cut to fit.
+milliseconds and round each time to the nearest. With `trim` the first frame is at zero and the sound is cut to fit; a
+clip whose own times begin below 0 or far from it is moved to begin at 0, pictures and sound alike.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -19,7 +21,7 @@ import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
 
-from trackmatte.errors import OutputError
+from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.audio import SoundTracks
 from trackmatte.io.encoders import VideoKind, check_suffix, choose_spec
@@ -27,6 +29,7 @@ from trackmatte.io.pictures import PictureEncoder
 from trackmatte.types import ClipInfo, Frame
 
 _LEAST_TIMESCALE = 10_000
+_MILLISECONDS = 1000
 
 
 class VideoWriter:
@@ -45,6 +48,7 @@ class VideoWriter:
         kind: VideoKind,
         audio: bool = True,
         trim: bool = False,
+        keep_start: bool = False,
         overwrite: bool = False,
     ) -> None:
         """Checks the name and reserves it.
@@ -56,6 +60,8 @@ class VideoWriter:
             audio: whether sound comes along; a matte never has any.
             trim: whether the frames are a part of the clip: the first one is then at zero, and the sound is cut to
                 where they begin and end.
+            keep_start: a clip that begins far from 0 is not moved there (see `ClipInfo.zero_seconds`); one that begins
+                below 0 always is, since no container keeps what lies there.
             overwrite: whether an existing file may be replaced.
 
         Raises:
@@ -68,10 +74,16 @@ class VideoWriter:
         self._kind: VideoKind = kind
         self._audio = audio and kind != "matte" and bool(clip.audio)
         self._trim = trim
+        self._zero = min(clip.zero_seconds, Fraction(0)) if keep_start else clip.zero_seconds
         self._container: OutputContainer | None = None
         self._pictures: PictureEncoder | None = None
         self._sound: SoundTracks | None = None
-        check_suffix(self.path, kind)
+        suffix = check_suffix(self.path, kind)
+        if suffix in (".mkv", ".webm") and clip.rate is not None and clip.rate > _MILLISECONDS:
+            raise UsageError(
+                f"{self.path}: {suffix} counts in milliseconds, too coarse for {float(clip.rate):g} frames a second; "
+                "use .mp4 or .mov"
+            )
         self._pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
 
     def write(self, frame: Frame, /) -> None:
@@ -90,8 +102,11 @@ class VideoWriter:
         self.complete()
         self.commit()
 
-    def complete(self) -> None:
+    def complete(self, *, cut: bool = False) -> None:
         """Writes what is left.
+
+        Args:
+            cut: the clip goes on after the last frame; its sound ends there too.
 
         Raises:
             OutputError: the file can't be written, or there was no frame.
@@ -101,7 +116,7 @@ class VideoWriter:
         with self._errors():
             self._mux(self._pictures.flush())
             if self._sound is not None:
-                self._sound.finish(self._pictures.end if self._trim else None)
+                self._sound.finish(self._pictures.end if self._trim or cut else None)
             self._close()
 
     def commit(self) -> None:
@@ -124,7 +139,7 @@ class VideoWriter:
             str(self._pending.temp.absolute()), "w", format=spec.container,
             container_options=options if spec.container in ("mp4", "mov") else {},
         )  # fmt: skip
-        origin = frame.pts if self._trim else 0
+        origin = frame.pts if self._trim else math.floor(self._zero / frame.time_base)
         pictures = PictureEncoder(self._container, spec, first=frame, clip=self._clip, origin=origin)
         if self._audio:
             seconds = origin * frame.time_base

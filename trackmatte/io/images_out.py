@@ -101,7 +101,7 @@ class IndexedPngWriter:
         self.complete()
         self.commit()
 
-    def complete(self) -> None:
+    def complete(self, *, cut: bool = False) -> None:
         """Nothing is left to write: every picture has its own file."""
 
     def commit(self) -> None:
@@ -139,7 +139,7 @@ class ImageFolderWriter:
         self.complete()
         self.commit()
 
-    def complete(self) -> None:
+    def complete(self, *, cut: bool = False) -> None:
         """Nothing is left to write: every picture has its own file."""
 
     def commit(self) -> None:

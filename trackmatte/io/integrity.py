@@ -13,25 +13,29 @@ _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"styp", b"uuid", b"pnot", b"mfra")
 
 
-def cut_short(path: str | Path) -> str | None:
-    """Compares the sizes that a file's header declares with the file's own.
+def cut_short(path: str | Path | BinaryIO) -> str | None:
+    """Compares the sizes that the header of a file, given by name or open, declares with its own.
 
     Known are MP4 and MOV (boxes), Matroska and WebM (the segment), and AVI (RIFF). Others declare no size.
 
     Returns:
         What is missing, such as `812 of 1,738,970 bytes are missing`; None where nothing is, or it can't be told.
     """
-    actual = os.path.getsize(path)
-    with open(path, "rb") as file:
-        start = file.read(16)
-        if start[4:8] in _BOXES:
-            declared = _boxes_end(file, actual)
-        elif start[:4] == b"RIFF":
-            declared = 8 + int.from_bytes(start[4:8], "little") if start[4:8] != b"\0\0\0\0" else 0
-        elif int.from_bytes(start[:4], "big") == _EBML:
-            declared = _segment_end(file)
-        else:
-            declared = 0
+    if isinstance(path, (str, Path)):
+        with open(path, "rb") as opened:
+            return cut_short(opened)
+    file = path
+    actual = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    start = file.read(16)
+    if start[4:8] in _BOXES:
+        declared = _boxes_end(file, actual)
+    elif start[:4] == b"RIFF":
+        declared = 8 + int.from_bytes(start[4:8], "little") if start[4:8] != b"\0\0\0\0" else 0
+    elif int.from_bytes(start[:4], "big") == _EBML:
+        declared = _segment_end(file)
+    else:
+        declared = 0
     return f"{declared - actual:,} of {declared:,} bytes are missing" if declared > actual else None
 
 

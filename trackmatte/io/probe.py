@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -29,19 +30,23 @@ from trackmatte.errors import InputError
 from trackmatte.io.color import tags_from_codes
 from trackmatte.io.convert import displayed_size, orientation
 from trackmatte.io.images import probe_folder
-from trackmatte.io.opening import open_media, video_stream
+from trackmatte.io.opening import open_media, video_stream, video_streams
+from trackmatte.io.timing import Clock, Moves, retimed, shown
 from trackmatte.types import AudioInfo, ClipInfo, ColorTags
 
 _LISTED_BYTES = 64 << 20
 _LISTED_PACKETS = 1000
+_PRIMING = Fraction(1, 10)  # seconds of sound before 0 that only prime its decoder
+_FAR = 10  # seconds from which a clip's start is no start any more
 _INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
 
 
-def probe(path: str | Path) -> ClipInfo:
+def probe(path: str | Path, *, stream: int | None = None) -> ClipInfo:
     """Describes a video file or a folder of images.
 
     Args:
         path: the file or folder.
+        stream: index in the file of the video stream to read; None for FFmpeg's own choice.
 
     Returns:
         The clip as `open_clip` reads it.
@@ -51,11 +56,11 @@ def probe(path: str | Path) -> ClipInfo:
     """
     if isdir(path):
         return probe_folder(path)
-    times = _times(path)
+    times = _times(path, stream)
     with open_media(path) as container:
-        stream = video_stream(container, path)
-        frame = _first_frame(container, stream, path)
-        return _describe(path, container, stream, frame, times)
+        video = video_stream(container, path, stream)
+        frame = _first_frame(container, video, path)
+        return _describe(path, container, video, frame, times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +70,7 @@ class _Times:
     frames: int | None
     end: int | None
     variable: bool | None
+    jumps: int = 0
 
 
 def _describe(
@@ -109,12 +115,15 @@ def _describe(
             AudioInfo(codec=sound.name, sample_rate=sound.sample_rate, channels=sound.channels) for sound in sounds
         ),
         container=container.format.name,
+        stream=stream.index,
+        zero_seconds=_zero(container, stream, start * base),
+        notes=tuple(_notes(container, stream, start * base, times)),
     )
 
 
-def _times(path: str | Path) -> _Times:
+def _times(path: str | Path, index: int | None) -> _Times:
     with open_media(path) as container:
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, index)
         if _indexed(container, stream):
             entries = [entry for entry in stream.index_entries if not entry.is_discard]
             steps = [b.timestamp - a.timestamp for a, b in pairwise(entries)]
@@ -127,8 +136,9 @@ def _listed(container: InputContainer, stream: VideoStream, *, whole: bool) -> _
     times: list[int] = []
     last = packets = 0
     complete = True
+    clock = Clock(container)
     try:
-        for packet in container.demux(stream):
+        for packet in shown(clock.demux([stream]), stream):
             time = packet.dts if packet.pts is None else packet.pts
             packets += packet.size > 0
             if packet.size > 0 and time is not None and (times or packet.is_keyframe):
@@ -139,13 +149,43 @@ def _listed(container: InputContainer, stream: VideoStream, *, whole: bool) -> _
                 break
     except av.FFmpegError:
         pass  # the reader says what is wrong there
-    times = sorted(time for time in times if time >= times[0])
+    if stream.codec_context.reorder_depth:
+        times = sorted(time for time in times if time >= times[0])
+    else:
+        step = median_low([b - a for a, b in pairwise(times) if b > a] or [1])
+        times = [time for _, time in retimed(times, lambda time: time, step=step, moves=Moves())]
     steps = [b - a for a, b in pairwise(times)]
     if not complete:
         steps = steps[:-16]  # frames that belong in between were not seen yet
         return _Times(None, None, _varies(steps, _fraction(stream.time_base)))
     end = times[-1] + (last or (steps[-1] if steps else 0)) if times else None
-    return _Times(len(times) or packets, end, _varies(steps, _fraction(stream.time_base)))
+    return _Times(len(times) or packets, end, _varies(steps, _fraction(stream.time_base)), clock.jumps)
+
+
+def _zero(container: InputContainer, stream: VideoStream, start: Fraction) -> Fraction:
+    """The earliest time of pictures and sound where that is below 0 or far from it, else 0."""
+    starts = [start]
+    for sound in container.streams.audio:
+        if sound.start_time is not None and sound.time_base:
+            starts.append(sound.start_time * Fraction(sound.time_base.numerator, sound.time_base.denominator))
+    earliest = min(starts)
+    return earliest if start < 0 or earliest < -_PRIMING or earliest > _FAR else Fraction(0)
+
+
+def _notes(container: InputContainer, stream: VideoStream, start: Fraction, times: _Times) -> Iterator[str]:
+    others = [other for other in video_streams(container) if other.index != stream.index]
+    if others:
+        known = ", ".join(
+            f"{other.index} ({other.codec_context.width}x{other.codec_context.height})"
+            for other in others
+            if other.codec_context is not None
+        )
+        yield f"video stream {stream.index} is read; others are {known}, chosen with --stream"
+    zero = _zero(container, stream, start)
+    if zero:
+        yield f"the clip's own times begin at {float(zero):.3f} s; videos are written from 0, picture and sound alike"
+    if times.jumps:
+        yield f"the clip's clock jumps ({times.jumps} times); picture and sound go on without a gap"
 
 
 def _varies(steps: list[int], time_base: Fraction | None) -> bool | None:
@@ -175,7 +215,10 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: str | Pat
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[int, bool]:
-    side_data: Any = frame.side_data
+    try:
+        side_data: Any = frame.side_data
+    except ValueError:  # PyAV has no name for some of it, and hands out none then; mirroring is not known
+        return round(-frame.rotation / 90) % 4 * 90, False
     if Type.DISPLAYMATRIX not in side_data:
         return 0, False
     return orientation(struct.unpack("=9i", bytes(side_data[Type.DISPLAYMATRIX])))

@@ -9,6 +9,7 @@ from trackmatte.errors import InputError
 from trackmatte.io.color import tags_from_codes
 from trackmatte.io.colortags import MATRICES, PRIMARIES, RANGES, TRANSFERS
 from trackmatte.io.convert import displayed_size, orientation
+from trackmatte.io.opening import OPENING
 from trackmatte.types import AudioInfo, ClipInfo, ColorTags
 
 
@@ -23,7 +24,7 @@ def probe_with_ffprobe(ffmpeg: Any, path: str) -> ClipInfo:
         InputError: ffprobe can't read it either, or it has no picture.
     """
     try:
-        found = ffmpeg.probe(f"file:{path}")
+        found = ffmpeg.probe(f"file:{path}", **OPENING)
     except ffmpeg.Error as error:
         lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
         reason = lines[-1].rsplit(": ", 1)[-1] if lines else "no reason given"
@@ -68,6 +69,7 @@ def _describe(path: str, stream: dict[str, Any], found: dict[str, Any]) -> ClipI
             if s["codec_type"] == "audio" and "codec_name" in s
         ),
         container=found["format"]["format_name"],
+        stream=int(stream["index"]),
     )
 
 

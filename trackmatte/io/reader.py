@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Literal
 
 from trackmatte.errors import DamagedClipError, UsageError
+from trackmatte.io.timing import Moves, retimed
 from trackmatte.types import ClipInfo, Frame, ImageArray
 
 
@@ -110,13 +111,13 @@ class Reader(ABC):
             raise UsageError(f"{self.info.path} was closed; open it again to read it")
         self.damage, self.notes = None, []
         log = DamageLog(keep=self._keep, unit=self.unit)
-        good = 0
+        good, moves = 0, Moves()
         try:
-            for frame in timed(self._pictures(log), self.info):
+            for frame in timed(self._pictures(log), self.info, moves):
                 yield frame
                 good += 1
                 if self._closed:
-                    return
+                    raise UsageError(f"{self.info.path} was closed while it was being read, after {good} frames")
         except Damaged as error:
             raise DamagedClipError(
                 f"{self.info.path} is damaged after {good} good frames ({error}); "
@@ -124,6 +125,8 @@ class Reader(ABC):
                 good_frames=good,
             ) from error
         self.damage = log.sentence(self.info.path, good)
+        if moves.note:
+            self.notes.append(moves.note)
 
     def close(self) -> None:
         """Ends the reading; iterating again is an error."""
@@ -138,32 +141,35 @@ class Reader(ABC):
         self.close()
 
 
-def timed(pictures: Iterator[Picture], info: ClipInfo) -> Generator[Frame, None, None]:
-    """Numbers pictures and gives each its time and its duration.
+def timed(pictures: Iterator[Picture], info: ClipInfo, moves: Moves) -> Generator[Frame, None, None]:
+    """Numbers pictures and gives each its time (see `retimed`) and its duration.
 
-    A picture without a time, or with one that is not after the one before, gets the time one duration after the one
-    before. A frame lasts until the next one starts; the last one as long as its source says, or as the one before.
+    A frame lasts until the next one starts; the last one as long as its source says, or as the one before.
 
     Yields:
         One frame for each picture, each when the next is known; the last one also where `pictures` ends in an error.
     """
     step = max(1, round(1 / (info.rate * info.time_base))) if info.rate else 1
+    damage: list[Damaged] = []
     waiting: Frame | None = None
-    try:
-        for index, picture in enumerate(pictures):
-            pts = picture.pts
-            if waiting is not None and (pts is None or pts <= waiting.pts):
-                pts = waiting.pts + step
-            if waiting is not None and pts is not None:
-                step = pts - waiting.pts
-                yield replace(waiting, duration=step)
-            waiting = Frame(index, pts or 0, info.time_base, picture.image, picture.duration)
-    except Damaged:
+    own = _until_damage(pictures, damage)
+    for index, (picture, pts) in enumerate(retimed(own, lambda one: one.pts, step=step, moves=moves)):
         if waiting is not None:
-            yield _last(waiting, step)
-        raise
+            step = pts - waiting.pts
+            yield replace(waiting, duration=step)
+        waiting = Frame(index, pts, info.time_base, picture.image, picture.duration)
     if waiting is not None:
         yield _last(waiting, step)
+    if damage:
+        raise damage[0]
+
+
+def _until_damage(pictures: Iterator[Picture], damage: list[Damaged]) -> Iterator[Picture]:
+    """Ends where the pictures end in damage, which `damage` then holds: those that are held back still come."""
+    try:
+        yield from pictures
+    except Damaged as error:
+        damage.append(error)
 
 
 def _last(frame: Frame, step: int) -> Frame:

@@ -99,7 +99,7 @@ class TracksWriter:
         self.complete()
         self.commit()
 
-    def complete(self) -> None:
+    def complete(self, *, cut: bool = False) -> None:
         """Writes what is left. Raises OutputError."""
         with output_errors(self._pending.path):
             self._file.close()

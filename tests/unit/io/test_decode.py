@@ -262,3 +262,19 @@ def test_options_that_make_no_sense(tmp_path: Path) -> None:
         open_clip(path, rate=Fraction(25))
     with pytest.raises(UsageError, match="above zero"):
         open_clip(tmp_path, rate=Fraction(0))
+
+
+def test_frames_marked_later_are_deinterlaced_and_the_others_untouched(tmp_path: Path) -> None:
+    parts = [
+        make_clip(tmp_path / name, frames=12, codec="mpeg2video", interlaced=interlaced, options={"b": "4M"})
+        for name, interlaced in (("a.ts", False), ("b.ts", True))
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with open_clip(joined) as clip:
+        images = [frame.image for frame in clip]
+        assert any("deinterlaced" in note for note in clip.notes)
+    plain, fields = ([frame.image for frame in open_clip(part)] for part in parts)
+    assert len(images) == 24
+    assert all(np.array_equal(one, other) for one, other in zip(images[:12], plain, strict=True))
+    assert all(np.array_equal(one, other) for one, other in zip(images[13:], fields[1:], strict=True))
