@@ -24,15 +24,16 @@ from trackmatte.errors import (
     TrackmatteError,
     UsageError,
 )
-from trackmatte.types import Box, ClipInfo, Frame, Mask, ObjectMasks, Point, Range, Time
+from trackmatte.types import Box, ClipInfo, Frame, Mask, ObjectMasks, Point, Prompt, Range, Time
 
 if TYPE_CHECKING:
     from trackmatte.evaluation import evaluate
-    from trackmatte.io.decode import open_clip
+    from trackmatte.io.decode import VideoReader, open_clip
+    from trackmatte.io.encode import VideoWriter
     from trackmatte.io.probe import probe
-    from trackmatte.io.tracks import read_tracks
+    from trackmatte.io.tracks import Tracks, read_tracks
     from trackmatte.pipeline import track
-    from trackmatte.tracker.model import load_model
+    from trackmatte.tracker.model import Model, load_model
 
 __version__ = "0.1.0"
 
@@ -43,15 +44,20 @@ __all__ = [
     "Frame",
     "InputError",
     "Mask",
+    "Model",
     "ModelError",
     "ObjectMasks",
     "OutputError",
     "Point",
+    "Prompt",
     "PromptError",
     "Range",
     "Time",
     "TrackmatteError",
+    "Tracks",
     "UsageError",
+    "VideoReader",
+    "VideoWriter",
     "__version__",
     "evaluate",
     "load_model",
@@ -62,6 +68,10 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Model": "trackmatte.tracker.model",
+    "Tracks": "trackmatte.io.tracks",
+    "VideoReader": "trackmatte.io.decode",
+    "VideoWriter": "trackmatte.io.encode",
     "evaluate": "trackmatte.evaluation",
     "load_model": "trackmatte.tracker.model",
     "open_clip": "trackmatte.io.decode",
@@ -71,10 +81,12 @@ _LAZY = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'trackmatte' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+if not TYPE_CHECKING:  # to a type checker a name that isn't here is an error
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LAZY:
+            raise AttributeError(f"module 'trackmatte' has no attribute {name!r}")
+        return getattr(import_module(_LAZY[name]), name)
 
 
 def __dir__() -> list[str]:

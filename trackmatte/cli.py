@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trackmatte.errors import TrackmatteError, UsageError
+from trackmatte.errors import TrackmatteError, UsageError, printable
 
 if TYPE_CHECKING:
     from trackmatte.outputs import OutputKind, OutputRequest
@@ -340,29 +340,67 @@ def _run_options(options: dict[str, Any]) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its code: 0, 2 to 5 by the kind of error, 130 when interrupted."""
-    signal.signal(signal.SIGTERM, _terminate)
+    _fill_closed_streams()
+    _handle_signals()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         code = cli.main(arguments or ["--help"], prog_name="trackmatte", standalone_mode=False, obj=arguments)
-        sys.stdout.flush()
+    except _Terminated as end:
+        click.echo("trackmatte: terminated; nothing was written", err=True)
+        code = end.code
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("trackmatte: interrupted; nothing was written", err=True)
         code = 130
     except BrokenPipeError:  # whoever reads stdout has gone; nothing more can be said there
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
         if debug:
             raise
         code = _report(error)
+    _flush()
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _terminate(number: int, stack: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: outputs that are not complete are removed."""
-    sys.exit(128 + number)
+class _Terminated(SystemExit):
+    """SIGTERM or SIGHUP came."""
+
+
+def _handle_signals() -> None:
+    """SIGTERM and SIGHUP end a run as Ctrl-C does: outputs that are not complete are removed; a second one waits."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _end)
+
+
+def _end(number: int, stack: object) -> None:
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if (other := getattr(signal, name, None)) is not None:
+            signal.signal(other, signal.SIG_IGN)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise _Terminated(128 + number)
+
+
+def _fill_closed_streams() -> None:
+    """Puts /dev/null where stdin, stdout or stderr were closed, so that no file that is opened later becomes them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _flush() -> None:
+    """What can't be printed any more is dropped here rather than in a traceback at the interpreter's end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _report(error: Exception) -> int:
@@ -373,5 +411,5 @@ def _report(error: Exception) -> int:
         message = str(error)
     else:
         message = f"unexpected {type(error).__name__}: {error}; run again with --debug and report what it shows"
-    click.echo(f"trackmatte: {' '.join(message.split())}", err=True)
+    click.echo(f"trackmatte: {printable(' '.join(message.split()))}", err=True)
     return error.exit_code if isinstance(error, TrackmatteError | click.ClickException) else 1

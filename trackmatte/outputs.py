@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from trackmatte.errors import UsageError
+from trackmatte.io.atomic import PendingOutput
 from trackmatte.io.coco import CocoWriter
 from trackmatte.io.encode import VideoWriter
 from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter
@@ -70,7 +71,13 @@ class RunInfo:
 
 
 class Output(Protocol):
-    """Takes the frames of a run in order; what it made appears under its name only with `commit`."""
+    """Takes the frames of a run in order; what it made appears under its name only when that is taken.
+
+    Attributes:
+        pending: the file or folder that waits for its name.
+    """
+
+    pending: PendingOutput
 
     @property
     def notes(self) -> Sequence[str]:
@@ -82,11 +89,8 @@ class Output(Protocol):
     def complete(self, *, cut: bool = False) -> None:
         """Writes what is left, so that nothing but the name is missing."""
 
-    def commit(self) -> None:
-        """Gives the complete output its own name."""
-
     def abort(self) -> None:
-        """Gives up: nothing stays behind. Safe to call more than once, and after `commit`."""
+        """Gives up: nothing stays behind. Safe to call more than once, and after the name was taken."""
 
 
 class _Maskwise:
@@ -97,7 +101,7 @@ class _Maskwise:
     def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter) -> None:
         self._writer = writer
         self.complete = writer.complete
-        self.commit = writer.commit
+        self.pending = writer.pending
         self.abort = writer.abort
 
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
@@ -113,7 +117,7 @@ class _Pictures:
         self._writer = writer
         self._picture = picture
         self.complete = writer.complete
-        self.commit = writer.commit
+        self.pending = writer.pending
         self.abort = writer.abort
 
     @property
@@ -136,9 +140,15 @@ def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> None:
         path = request.path.resolve()
         if path in seen:
             raise UsageError(f"two outputs go to {request.path}; give each its own path")
-        if path == Path(run.clip.path).resolve():
+        clip = Path(run.clip.path).resolve()
+        if path == clip:
             raise UsageError(f"the output {request.path} is the clip itself; give another path")
+        if request.folder and path in clip.parents:
+            raise UsageError(f"the output {request.path} holds the clip; give another folder")
         seen.add(path)
+    for inner in seen:
+        if outer := next((path for path in seen if path in inner.parents), None):
+            raise UsageError(f"the output {inner} lies inside the output {outer}; give each a place of its own")
     with opened(requests, run):
         pass
 

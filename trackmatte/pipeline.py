@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from trackmatte.errors import UsageError
+from trackmatte.io.atomic import commit_all
 from trackmatte.io.decode import VideoReader
 from trackmatte.io.prefetch import Worker, prefetch
 from trackmatte.outputs import Output
@@ -91,8 +93,22 @@ def track(
     clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE
 ) -> Generator[ObjectMasks, None, None]:
     """The masks alone of `track_frames`, which see: a result a frame, while the clip streams by."""
+    _check_kinds(clip, prompts, model)
     for _, masks in track_frames(clip, prompts, model=model, span=span):
         yield masks
+
+
+def _check_kinds(clip: object, prompts: object, model: object) -> None:
+    """Raises UsageError where something else was given than a clip, a list of prompts and a model."""
+    if isinstance(clip, (str, PurePath)):
+        raise UsageError(f"a clip was expected, not the path {str(clip)!r}; give open_clip({str(clip)!r})")
+    if isinstance(model, str):
+        raise UsageError(f"a model was expected, not the name {model!r}; give load_model({model!r})")
+    if not isinstance(prompts, Sequence) or isinstance(prompts, str):
+        raise UsageError(f"a list of prompts was expected, not {type(prompts).__name__}; give [Point(x, y)]")
+    for prompt in prompts:
+        if not isinstance(prompt, Prompt):
+            raise UsageError(f"{prompt!r} is no prompt; give Point, Box or Mask")
 
 
 def write_outputs(
@@ -128,8 +144,7 @@ def write_outputs(
             worker.finish()
     for output in outputs:
         output.complete(cut=pairs.value)
-    for output in outputs:
-        output.commit()
+    commit_all([output.pending for output in outputs])
     return pairs.value
 
 

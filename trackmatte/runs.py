@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from trackmatte.errors import UsageError
+from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.decode import VideoReader, open_clip
 from trackmatte.io.tracks import read_tracks
 from trackmatte.outputs import OutputRequest, RunInfo, check_requests, opened
@@ -166,10 +166,16 @@ def _run(
     for note in [reader.damage, *summary.notes]:
         if note:
             warn(note)
-    if options.as_json:
-        click.echo(json.dumps(summary.to_json()))
-    elif not options.quiet:
-        print_summary(summary)
+    try:
+        if options.as_json:
+            click.echo(json.dumps(summary.to_json()))
+        elif not options.quiet:
+            print_summary(summary)
+    except OSError as exc:
+        what = f"the summary can't be printed ({exc.strerror}); all outputs are written"
+        if options.as_json:
+            raise OutputError(what) from exc
+        warn(what)
     return cut
 
 

@@ -187,6 +187,9 @@ class Range:
     end: Time | None = None
 
     def __post_init__(self) -> None:
+        for end in (self.start, self.end):
+            if end is not None and not isinstance(end, Time):
+                raise UsageError(f"a range is from Time to Time, not {end!r}; give for example Time(frame=48)")
         for value in ("frame", "seconds"):
             first, last = getattr(self.start, value, None), getattr(self.end, value, None)
             if first is not None and last is not None and last <= first:

@@ -125,7 +125,8 @@ def make_clip(
     path = Path(path)
     ticks = list(range(frames)) if pts is None else list(pts)
     base = time_base or 1 / Fraction(rate)
-    with av.open(str(path), "w") as container:
+    below = {"avoid_negative_ts": "disabled"} if ticks and ticks[0] < 0 else {}
+    with av.open(str(path), "w", options=below) as container:
         stream: Any = container.add_stream(codec, rate=rate)
         _configure(stream, size=size, pix_fmt=pix_fmt, base=base, color=color, sar=sar, gop=gop)
         stream.options = _encoder_options(codec, interlaced, options or {})

@@ -89,7 +89,7 @@ def test_rendering_from_tracks_that_were_cut_off_says_so(trackmatte, tmp_path):
     result = trackmatte("render", clip, "--tracks", tmp_path / "t.jsonl", "--matte", tmp_path / "matte", "--json")
     frames = json.loads(result.stdout)["frames"]
     assert 0 < frames < 6
-    assert f"the tracks end after {frames} of the clip's 6 frames" in result.stderr
+    assert "the tracks end before the clip does" in result.stderr
     assert len(list((tmp_path / "matte").iterdir())) == frames
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.assets.make_assets import make_clip
+from tests.assets.make_assets import make_clip, make_images
 
 BOX = ("--box", "10,10,40,40")
 
@@ -210,3 +210,23 @@ def test_what_pillow_thinks_of_images_is_not_printed(trackmatte, tmp_path):
     assert len(result.stderr.splitlines()) == 1
     result = trackmatte("track", folder, "--box=-5,-5,40,40", "--masks", tmp_path / "m.jsonl")
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_outputs_inside_one_another_are_refused_at_once(trackmatte, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=3)
+    result = trackmatte(
+        "track", clip, "--box", "10,10,40,40", "--masks", tmp_path / "o", "--matte", tmp_path / "o/m.mp4"
+    )
+    assert result.returncode == 2
+    assert "lies inside the output" in result.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_for_a_folder_clip_can_be_written_again(trackmatte, tmp_path):
+    make_images(tmp_path / "clip", frames=3)
+    for _ in range(2):
+        result = trackmatte(
+            "track", tmp_path / "clip", "--box", "10,10,40,40", "--masks", tmp_path / "o", "--overwrite", "--quiet"
+        )
+        assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "o").glob("frame*.png"))) == 3

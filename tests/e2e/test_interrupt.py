@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.assets.make_assets import make_clip
+from trackmatte.io.probe import probe
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 
@@ -28,7 +29,11 @@ def _size(path):
 
 @pytest.mark.parametrize(
     ("number", "code", "message"),
-    [(signal.SIGINT, 130, "trackmatte: interrupted; nothing was written"), (signal.SIGTERM, 143, "")],
+    [
+        (signal.SIGINT, 130, "trackmatte: interrupted; nothing was written"),
+        (signal.SIGTERM, 143, "trackmatte: terminated; nothing was written"),
+        (signal.SIGHUP, 129, "trackmatte: terminated; nothing was written"),
+    ],
 )
 def test_signals(tmp_path, number, code, message):
     clip = make_clip(tmp_path / "clip.mp4", frames=600, size=(320, 240), audio="aac")
@@ -51,3 +56,15 @@ def test_signals(tmp_path, number, code, message):
     assert process.returncode == code, errors
     assert errors.strip() == message
     assert not list(out.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell closes streams")
+@pytest.mark.parametrize("closed", [">&-", "<&-", ">/dev/full"])
+def test_a_complete_run_is_one_whatever_becomes_of_its_summary(tmp_path, closed):
+    clip = make_clip(tmp_path / "clip.mp4", frames=3)
+    command = f"{sys.executable} -m trackmatte track clip.mp4 --box 10,10,40,40 --matte m.mp4 --masks t.jsonl {closed}"
+    result = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "m.mp4").stat().st_size > 500
+    assert ("all outputs are written" in result.stderr) == (closed == ">/dev/full")
+    assert probe(clip).frames == probe(tmp_path / "m.mp4").frames

@@ -12,12 +12,17 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 
 from trackmatte.errors import OutputError, UsageError
 
 _IMAGE_NAME = re.compile(r"\d{5,}\.png")
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+_IN_THE_WAY = "it is a pipe, a socket or a device; choose another name"
 
 
 @contextlib.contextmanager
@@ -51,7 +56,13 @@ class PendingOutput:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, overwrite: bool, folder: bool = False, source: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool,
+        folder: bool = False,
+        source: str | None = None,
+        names: Collection[str] = (),
     ) -> None:
         """Checks that `path` can be written and creates the temporary beside it, with the folders that lead there.
 
@@ -60,14 +71,18 @@ class PendingOutput:
             overwrite: whether something that exists may be replaced (at `commit`).
             folder: whether the output is a folder.
             source: the clip that is read, which the output must not be.
+            names: files of a folder that may be replaced beside numbered PNGs, since this run may write them.
 
         Raises:
             UsageError: the output is the clip itself.
             OutputError: it exists, or its folder can't be made or written.
         """
         self.path = Path(path)
+        with output_errors(self.path):
+            self.path = _followed(self.path)
         self._overwrite = overwrite
         self._folder = folder
+        self._names = frozenset(names)
         self._open = False
         self._made: list[Path] = []
         with output_errors(self.path):
@@ -92,7 +107,9 @@ class PendingOutput:
             raise OutputError(f"can't write {self.path}: {self.path.parent} is a file; choose another folder")
         if self.path.is_dir():
             self._check_folder()
-        elif self.path.exists() or self.path.is_symlink():
+        elif self.path.exists():
+            if not self.path.is_file():
+                raise OutputError(f"can't write {self.path}: {_IN_THE_WAY}")
             if self._folder:
                 raise OutputError(f"can't write {self.path}: it is a file, a folder was expected; choose another name")
             if not self._overwrite:
@@ -115,23 +132,53 @@ class PendingOutput:
         names = os.listdir(self.path)
         if names and not self._overwrite:
             raise OutputError(f"{self.path} exists and isn't empty; choose another name or allow it with --overwrite")
-        foreign = next((name for name in names if not _IMAGE_NAME.fullmatch(name)), None)
+        foreign = next((name for name in names if not self._replaceable(name)), None)
         if foreign is not None:
             raise OutputError(
                 f"can't replace {self.path}: it holds {foreign!r}, not only numbered PNGs; choose another folder"
             )
 
+    def _replaceable(self, name: str) -> bool:
+        file = self.path / name
+        ours = bool(_IMAGE_NAME.fullmatch(name)) or name in self._names
+        return ours and file.is_file() and not file.is_symlink()
+
     def commit(self) -> None:
         """Gives the finished output its name, replacing what was there. Raises OutputError."""
-        if not self._open:
-            return
+        commit_all([self])
+
+    def check(self) -> None:
+        """Says whether the name may still be taken. Raises OutputError."""
         with output_errors(self.path):
             self._check(None)
-            if self._folder and self.path.is_dir():
-                _replace_folder(self.temp, self.path)
-            else:
+
+    def take(self) -> Path | None:
+        """Gives the output its name; returns where what stood there now is, if anything. Raises OutputError."""
+        aside = None
+        with output_errors(self.path):
+            if self.path.exists():
+                aside = _temp_name(self.path)
+                _move_aside(self.path, aside)
+            try:
                 os.replace(self.temp, self.path)
+            except OSError:
+                if aside is not None:
+                    os.replace(aside, self.path)
+                raise
         self._open = False
+        return aside
+
+    def give_back(self, aside: Path | None) -> None:
+        """Undoes `take`. Raises OSError."""
+        os.replace(self.path, self.temp)
+        self._open = True
+        if aside is not None:
+            os.replace(aside, self.path)
+
+    @property
+    def open(self) -> bool:
+        """Whether the output waits for its name."""
+        return self._open
 
     def discard(self) -> None:
         """Removes the temporary and the folders made for it; the final name is left as it was. Never raises."""
@@ -160,13 +207,73 @@ def _temp_name(path: Path) -> Path:
     return path.parent / f".{stem}.{secrets.token_hex(4)}.part{path.suffix[:16]}"
 
 
-def _replace_folder(new: Path, old: Path) -> None:
-    """Puts `new` where `old` is; `old` comes back if that fails."""
-    aside = _temp_name(old)
-    os.replace(old, aside)
+def commit_all(outputs: Sequence[PendingOutput]) -> None:
+    """Gives all finished outputs their names, or none: what was moved is put back where one can't be.
+
+    A signal that comes meanwhile acts after a failure; where all have their names, the run is over anyway.
+
+    Raises:
+        OutputError: a name was taken meanwhile, or can't be written.
+    """
+    waiting = [output for output in outputs if output.open]
+    taken: list[tuple[PendingOutput, Path | None]] = []
+    with _signals_held():
+        try:
+            for output in waiting:
+                output.check()
+            for output in waiting:
+                taken.append((output, output.take()))
+        except BaseException:
+            for output, aside in reversed(taken):
+                with contextlib.suppress(OSError):
+                    output.give_back(aside)
+            raise
+        for _, aside in taken:
+            if aside is not None:
+                _remove(aside)
+
+
+def _move_aside(path: Path, aside: Path) -> None:
+    """A file keeps its name, too, until it is replaced, where the disk has hard links."""
+    if path.is_file():
+        with contextlib.suppress(OSError):
+            os.link(path, aside)
+            return
+    os.replace(path, aside)
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Holds interrupt, termination and hang-up back; after an error in the block the first of them acts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    numbers = [number for name in _SIGNALS if (number := getattr(signal, name, None)) is not None]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if callable(handler):
+            signal.signal(number, lambda got, frame: came.append((got, frame)))
+    done = False
     try:
-        os.replace(new, old)
-    except OSError:
-        os.replace(aside, old)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+        yield
+        done = True
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        if came and not done and callable(handler := before[came[0][0]]):
+            handler(*came[0])
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _followed(path: Path) -> Path:
+    """Where a link leads, so that it is written through; other names as they are."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -59,10 +59,10 @@ class CocoWriter:
         self._frames = FrameNames(clip)
         self._first: dict[int, dict[str, Any]] = {}
         self._last = [_NONE] * len(self._names)  # where in the spilled file each object was found last
-        self._pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
+        self.pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
         self._files = ExitStack()
         try:
-            with output_errors(self._pending.path):
+            with output_errors(self.pending.path):
                 self._images = self._spill()
                 self._found = self._spill()
         except BaseException:
@@ -71,13 +71,13 @@ class CocoWriter:
 
     def _spill(self) -> IO[bytes]:
         """A temporary file on the output's own disk that is gone when it is closed."""
-        return self._files.enter_context(tempfile.TemporaryFile(dir=self._pending.path.parent))
+        return self._files.enter_context(tempfile.TemporaryFile(dir=self.pending.path.parent))
 
     def write(self, masks: ObjectMasks, /) -> None:
         """Adds the masks of one frame. Raises OutputError."""
         rles = encode_masks(masks.masks)
         self._length += 1
-        with output_errors(self._pending.path):
+        with output_errors(self.pending.path):
             self._images.write(_bytes(_json(self._image(masks))))
             for i, rle in enumerate(rles):
                 self._add(i, rle, masks)
@@ -116,27 +116,23 @@ class CocoWriter:
         self._found.write(_bytes("\t".join(_json(value) for value in fields)))
 
     def finish(self) -> None:
-        """Puts the file together, then `commit`. Raises OutputError."""
+        """Puts the file together, then takes its name. Raises OutputError."""
         self.complete()
-        self.commit()
+        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Puts the file together. Raises OutputError."""
-        with output_errors(self._pending.path):
-            with open(self._pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with output_errors(self.pending.path):
+            with open(self.pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
                 for part in self._parts():
                     file.write(part)
             self._files.close()
-
-    def commit(self) -> None:
-        """Gives the complete file its name. Raises OutputError."""
-        self._pending.commit()
 
     def abort(self) -> None:
         """Removes what was written."""
         with contextlib.suppress(OSError):  # the disk is full; the files go anyway
             self._files.close()
-        self._pending.discard()
+        self.pending.discard()
 
     def _parts(self) -> Iterator[str]:
         """The file's text, piece by piece."""

@@ -36,7 +36,7 @@ class VideoWriter:
     """A video file, written frame by frame.
 
     Attributes:
-        path: the final name; the file has it from `commit` on.
+        path: the final name; the file has it once it is finished.
         notes: sentences on sound that could not be carried over.
     """
 
@@ -84,7 +84,7 @@ class VideoWriter:
                 f"{self.path}: {suffix} counts in milliseconds, too coarse for {float(clip.rate):g} frames a second; "
                 "use .mp4 or .mov"
             )
-        self._pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
+        self.pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
 
     def write(self, frame: Frame, /) -> None:
         """Adds one frame; the first one sets size, depth and time base.
@@ -98,9 +98,9 @@ class VideoWriter:
             self._mux(self._pictures.encode(frame))
 
     def finish(self) -> None:
-        """Writes what is left, then `commit`. Raises OutputError."""
+        """Writes what is left, then takes its name. Raises OutputError."""
         self.complete()
-        self.commit()
+        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Writes what is left.
@@ -119,16 +119,12 @@ class VideoWriter:
                 self._sound.finish(self._pictures.end if self._trim or cut else None)
             self._close()
 
-    def commit(self) -> None:
-        """Gives the complete file its name. Raises OutputError."""
-        self._pending.commit()
-
     def abort(self) -> None:
         """Gives the file up; what stood under its name stays."""
-        self._pending.discard()  # before closing, so that the muxer doesn't polish a file that nobody gets
+        self.pending.discard()  # before closing, so that the muxer doesn't polish a file that nobody gets
         with contextlib.suppress(av.FFmpegError, OSError):
             self._close()
-        self._pending.discard()
+        self.pending.discard()
 
     def _open(self, frame: Frame) -> PictureEncoder:
         """Opens the container with the encoder and the sound that fit the first frame."""
@@ -136,7 +132,7 @@ class VideoWriter:
         spec = choose_spec(self.path, kind=self._kind, width=frame.width, height=frame.height, deep=deep)
         options = {"movflags": "+faststart", "movie_timescale": str(_timescale(frame.time_base))}
         self._container = av.open(
-            str(self._pending.temp.absolute()), "w", format=spec.container,
+            str(self.pending.temp.absolute()), "w", format=spec.container,
             container_options=options if spec.container in ("mp4", "mov") else {},
         )  # fmt: skip
         origin = frame.pts if self._trim else math.floor(self._zero / frame.time_base)

@@ -38,6 +38,11 @@ class FrameNames:
         stems = [PurePath(name).stem for name in self.sources]
         self._stems = stems if len(set(stems)) == len(stems) else list(self.sources)
 
+    @property
+    def pngs(self) -> tuple[str, ...]:
+        """The names that pictures of a folder's frames have."""
+        return tuple(f"{stem}.png" for stem in self._stems)
+
     def source(self, frame: Frame | ObjectMasks) -> str | None:
         """The name of the image that the frame was read from; None where it was no image of a folder."""
         return self.sources[frame.pts] if 0 <= frame.pts < len(self.sources) else None
@@ -87,30 +92,26 @@ class IndexedPngWriter:
                 f"{len(names)} objects don't fit indexed PNGs, which hold {MAX_INDEXED}; use a .jsonl or .json file"
             )
         self._names = FrameNames(clip)
-        self._pending = PendingOutput(path, overwrite=overwrite, folder=True)
+        self.pending = PendingOutput(path, overwrite=overwrite, folder=True, names=self._names.pngs)
 
     def write(self, masks: ObjectMasks, /) -> None:
         """Adds the picture of one frame. Raises OutputError."""
         image = Image.fromarray(index_map(masks))
         image.putpalette(davis_palette())  # grey becomes indexed with it
-        with output_errors(self._pending.path):
-            image.save(self._pending.temp / self._names.png(masks), format="PNG")
+        with output_errors(self.pending.path):
+            image.save(self.pending.temp / self._names.png(masks), format="PNG")
 
     def finish(self) -> None:
-        """`complete`, then `commit`. Raises OutputError."""
+        """`complete`, then takes its name. Raises OutputError."""
         self.complete()
-        self.commit()
+        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Nothing is left to write: every picture has its own file."""
 
-    def commit(self) -> None:
-        """Gives the folder its name. Raises OutputError."""
-        self._pending.commit()
-
     def abort(self) -> None:
         """Removes what was written."""
-        self._pending.discard()
+        self.pending.discard()
 
 
 class ImageFolderWriter:
@@ -119,7 +120,7 @@ class ImageFolderWriter:
     def __init__(self, path: str | os.PathLike[str], *, clip: ClipInfo | None = None, overwrite: bool = False) -> None:
         """Checks the name and reserves it; `clip` gives the pictures their names, None counts. Raises OutputError."""
         self._names = FrameNames(clip)
-        self._pending = PendingOutput(path, overwrite=overwrite, folder=True)
+        self.pending = PendingOutput(path, overwrite=overwrite, folder=True, names=self._names.pngs)
 
     def write(self, frame: Frame, /) -> None:
         """Adds one picture, (H, W) uint8 or (H, W, 4) uint8 or uint16. Raises OutputError."""
@@ -131,21 +132,17 @@ class ImageFolderWriter:
         done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION])
         if not done:
             raise OutputError(f"frame {frame.index} of {image.shape} {image.dtype} can't be stored as PNG")
-        with output_errors(self._pending.path):
-            (self._pending.temp / self._names.png(frame)).write_bytes(data.tobytes())
+        with output_errors(self.pending.path):
+            (self.pending.temp / self._names.png(frame)).write_bytes(data.tobytes())
 
     def finish(self) -> None:
-        """`complete`, then `commit`. Raises OutputError."""
+        """`complete`, then takes its name. Raises OutputError."""
         self.complete()
-        self.commit()
+        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Nothing is left to write: every picture has its own file."""
 
-    def commit(self) -> None:
-        """Gives the folder its name. Raises OutputError."""
-        self._pending.commit()
-
     def abort(self) -> None:
         """Removes what was written."""
-        self._pending.discard()
+        self.pending.discard()

@@ -66,7 +66,7 @@ class TracksWriter:
         Raises:
             UsageError: the output is the clip. OutputError: it can't be written.
         """
-        self._pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
+        self.pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
         header: dict[str, Any] = {
             "trackmatte": VERSION,
             "clip": _clip_json(clip),
@@ -77,13 +77,13 @@ class TracksWriter:
         if trim:
             header["trim"] = True
         try:
-            with output_errors(self._pending.path):
+            with output_errors(self.pending.path):
                 self._file = open(  # noqa: SIM115
-                    self._pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n", buffering=1
+                    self.pending.temp, "w", encoding="utf-8", errors="backslashreplace", newline="\n", buffering=1
                 )
             self._line(header)
         except BaseException:
-            self._pending.discard()
+            self.pending.discard()
             raise
 
     def write(self, masks: ObjectMasks, /) -> None:
@@ -91,28 +91,24 @@ class TracksWriter:
         self._line({"index": masks.index, "pts": masks.pts, "objects": _objects_json(masks)})
 
     def _line(self, value: dict[str, Any]) -> None:
-        with output_errors(self._pending.path):
+        with output_errors(self.pending.path):
             self._file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
 
     def finish(self) -> None:
-        """Completes the file, then `commit`. Raises OutputError."""
+        """Completes the file, then takes its name. Raises OutputError."""
         self.complete()
-        self.commit()
+        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Writes what is left. Raises OutputError."""
-        with output_errors(self._pending.path):
+        with output_errors(self.pending.path):
             self._file.close()
-
-    def commit(self) -> None:
-        """Gives the complete file its name. Raises OutputError."""
-        self._pending.commit()
 
     def abort(self) -> None:
         """Removes what was written."""
         with contextlib.suppress(OSError):  # the disk is full; the file goes anyway
             self._file.close()
-        self._pending.discard()
+        self.pending.discard()
 
 
 def _clip_json(clip: ClipInfo) -> dict[str, Any]:

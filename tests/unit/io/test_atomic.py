@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trackmatte.errors import OutputError, UsageError
-from trackmatte.io.atomic import PendingOutput, output_errors
+from trackmatte.io.atomic import PendingOutput, commit_all, output_errors
 
 
 def test_a_file_appears_at_commit(tmp_path: Path) -> None:
@@ -185,3 +185,61 @@ def test_long_names_keep_their_place(tmp_path: Path) -> None:
     assert (tmp_path / name).exists()
     with pytest.raises(OutputError, match="too long"):
         PendingOutput(tmp_path / ("a" * 300 + ".mp4"), overwrite=False).commit()
+
+
+def test_all_outputs_get_their_names_or_none(tmp_path):
+    """A name that is taken while the run goes on stops the others too, and what stood there stays."""
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "00000.png").write_text("old")
+    outputs = [
+        PendingOutput(tmp_path / "a", overwrite=True),
+        PendingOutput(tmp_path / "c", overwrite=True, folder=True),
+        PendingOutput(tmp_path / "b", overwrite=False),
+    ]
+    (tmp_path / "b").write_text("another's")
+    with pytest.raises(OutputError, match="exists"):
+        commit_all(outputs)
+    for output in outputs:
+        output.discard()
+    assert (tmp_path / "a").read_text() == (tmp_path / "c" / "00000.png").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
+
+
+def test_a_rename_that_fails_puts_back_what_was_moved(tmp_path, monkeypatch):
+    (tmp_path / "a").write_text("old")
+    outputs = [PendingOutput(tmp_path / "a", overwrite=True), PendingOutput(tmp_path / "b", overwrite=False)]
+    replace = os.replace
+
+    def fails(source, target):
+        if str(target) == str(tmp_path / "b"):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OutputError, match="disk is full"):
+        commit_all(outputs)
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_links_are_written_through(tmp_path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "a")
+    pending = PendingOutput(tmp_path / "link", overwrite=True)
+    pending.temp.write_text("new")
+    pending.commit()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far" / "a").read_text() == "new"
+
+
+def test_a_folder_inside_that_is_called_like_a_frame_is_not_removed(tmp_path):
+    (tmp_path / "out" / "00000.png").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"can't replace .*00000\.png"):
+        PendingOutput(tmp_path / "out", overwrite=True, folder=True)
+
+
+def test_a_pipe_is_no_output(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="a pipe"):
+        PendingOutput(tmp_path / "pipe", overwrite=True)
