@@ -7,6 +7,7 @@ import pickle
 import socket
 import urllib.request
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,17 +134,31 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _read_torch(path: Path) -> State:
+    _check_archive(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters is in the error
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = loaded.get("model", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ModelError(f"{path} holds no weights: a mapping from names to tensors was expected")
+    if odd := [key for key in state if not isinstance(key, str)]:
+        raise ModelError(f"{path} holds no weights: {odd[0]!r} is no name of a tensor")
     return dict(state)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses an archive that would grow: torch stores its tensors as they are. Raises ModelError."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(entry.file_size > entry.compress_size for entry in archive.infolist()):
+            raise ModelError(f"{path} is a compressed archive, not a checkpoint; give a file that torch.save wrote")
 
 
 def _finite(state: State, path: Path) -> State:
     for name, tensor in state.items():
+        if tensor.layout == torch.strided and tensor.nbytes > tensor.untyped_storage().nbytes():
+            raise ModelError(f"{path} is damaged: {name} is larger than its data; get the weights again")
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ModelError(f"{path} is damaged: {name} holds values that are not finite; get the weights again")
     return state

@@ -1,5 +1,6 @@
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -234,3 +235,29 @@ def test_small_weights_load_as_a_checkpoint_file(tmp_path):
 def test_specs_of_the_default_model():
     spec = find_spec("nano")
     assert spec.config.is_file()
+
+
+def test_a_tensor_that_is_larger_than_its_data_is_refused_before_it_is_looked_at(tmp_path):
+    torch.save({"a": torch.zeros(1).expand(200_000, 200_000)}, tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").stat().st_size < 5000
+    with pytest.raises(ModelError, match="larger than its data"):
+        read_state(tmp_path / "a.pt")
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "a.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as plain,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in plain.infolist():
+            bomb.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(ModelError, match="compressed archive"):
+        read_state(tmp_path / "b.pt")
+
+
+@pytest.mark.parametrize("key", [0, ("a", "b")])
+def test_keys_that_are_no_names_are_refused(tmp_path, key):
+    torch.save({"b": torch.zeros(1), key: torch.zeros(1)}, tmp_path / "a.pt")
+    with pytest.raises(ModelError, match=r"no name of a tensor"):
+        read_state(tmp_path / "a.pt")
