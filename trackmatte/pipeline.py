@@ -62,6 +62,7 @@ def track_frames(
     from trackmatte.kernels.threads import halved
     from trackmatte.tracker.propagate import Propagator
 
+    model.check_process()
     check_prompts(prompts, clip.info, span)
     schedule = Schedule(prompts)
     propagator = Propagator(model, height=clip.info.height, width=clip.info.width, names=object_names(prompts))

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from math import inf
+from numbers import Integral, Rational, Real
 
 import numpy as np
 import numpy.typing as npt
@@ -169,6 +171,9 @@ class Time:
     frame: int | None = None
     seconds: Fraction | None = None
 
+    def __post_init__(self) -> None:
+        _set_time(self)
+
     def reached(self, frame: Frame) -> bool:
         """Whether `frame` is at or after this time."""
         if self.seconds is not None:
@@ -209,12 +214,35 @@ class At:
     Attributes:
         name: the object's name.
         frame: index of the frame; None with `seconds` None is the first frame that is tracked.
-        seconds: time instead of an index: the first frame at or after it.
+        seconds: time instead of an index: the first frame at or after it; numbers become exact fractions.
+
+    Raises:
+        UsageError: the name is no text, the time no index or number from 0, or both are given.
     """
 
     name: str = "1"
     frame: int | None = None
     seconds: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise UsageError(f"an object's name is a text, not {self.name!r}")
+        _set_time(self)
+
+
+def _set_time(value: Time | At) -> None:
+    """Checks a frame or seconds, and makes them an int and a Fraction. Raises UsageError."""
+    if value.frame is not None and value.seconds is not None:
+        raise UsageError(f"frame={value.frame!r} and seconds={value.seconds!r} are both given; give one of them")
+    if value.frame is not None:
+        if isinstance(value.frame, bool) or not isinstance(value.frame, Integral) or value.frame < 0:
+            raise UsageError(f"frame={value.frame!r} is no index; give a whole number from 0, or seconds")
+        object.__setattr__(value, "frame", int(value.frame))
+    if value.seconds is not None:
+        if isinstance(value.seconds, bool) or not isinstance(value.seconds, Real) or not 0 <= value.seconds < inf:
+            raise UsageError(f"seconds={value.seconds!r} is no time; give a number from 0")
+        exact = isinstance(value.seconds, Rational)
+        object.__setattr__(value, "seconds", Fraction(value.seconds if exact else str(float(value.seconds))))
 
 
 @dataclass(frozen=True, slots=True)

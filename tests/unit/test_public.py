@@ -1,8 +1,13 @@
 """The public names."""
 
+import copy
+import os
+import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 import trackmatte as tm
@@ -55,3 +60,43 @@ def test_other_things_than_clips_prompts_and_models_are_named(clip, prompts, mod
 def test_a_range_of_numbers_is_refused():
     with pytest.raises(tm.UsageError, match="from Time to Time"):
         tm.Range(0, 5)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"frame": 2.5},
+        {"frame": -1},
+        {"frame": True},
+        {"seconds": -1},
+        {"seconds": float("nan")},
+        {"seconds": "1.6"},
+        {"frame": 1, "seconds": 1},
+        {"name": 3},
+    ],
+)
+def test_a_prompt_says_what_is_wrong_with_its_name_or_time(given):
+    with pytest.raises(tm.UsageError, match=r"give|name is a text"):
+        tm.Point(1, 1, **given)
+
+
+def test_numbers_of_any_kind_are_times():
+    assert tm.Point(1, 1, seconds=1.6).seconds == Fraction(8, 5)
+    assert tm.Point(1, 1, seconds=2).seconds == 2
+    assert tm.Box(1, 1, 2, 2, frame=np.int64(3)).frame == 3
+
+
+def test_a_model_says_that_it_can_not_be_copied_or_forked():
+    model = tm.load_model("nano", device="cpu")
+    with pytest.raises(tm.ModelError, match="can't be copied"):
+        copy.deepcopy(model)
+    with pytest.raises(tm.ModelError, match="can't be copied"):
+        pickle.dumps(model)
+    child = os.fork()
+    if child == 0:
+        try:
+            model.check_process()
+        except tm.ModelError:
+            os._exit(7)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,12 +34,25 @@ class Model:
         network: the network.
         device: where it runs.
         dtype: what it computes in.
+        process: the process that loaded it.
     """
 
     name: str
     network: Network
     device: torch.device
     dtype: torch.dtype
+    process: int = field(default_factory=os.getpid, init=False, repr=False)
+
+    def check_process(self) -> None:
+        """Raises ModelError in a process that was forked from the one that loaded the model: torch would hang there."""
+        if os.getpid() != self.process:
+            raise ModelError(
+                f"model {self.name!r} was loaded before this process was forked, where torch's threads are missing; "
+                'load it in the new process, or start that with multiprocessing.get_context("spawn")'
+            )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise ModelError(f"model {self.name!r} can't be copied or sent to another process; load it there")
 
     @property
     def looks_ahead(self) -> bool:
