@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from trackmatte.types import Prompt, Range, Time
 
 F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(readable=False)  # what can't be read is told by who reads it, with the exit code of its kind
 
 EFFECTS = (
     "overlay outline blur pixelate grayscale fill cutout blur-background pixelate-background grayscale-background "
@@ -56,9 +57,7 @@ seed_options = together(
         metavar="[NAME[@TIME]=]FILE",
         help="An image, non-zero is the object; without NAME, an indexed PNG seeds one object for each index.",
     ),
-    click.option(
-        "--prompts", "prompt_files", multiple=True, metavar="FILE.json", help="The same as data.", type=click.Path()
-    ),
+    click.option("--prompts", "prompt_files", multiple=True, metavar="FILE.json", help="The same as data.", type=PATH),
 )
 output_options = together(
     click.option(
@@ -135,11 +134,11 @@ def quieten() -> None:
 
 
 @cli.command()
-@click.argument("clip", type=click.Path())
+@click.argument("clip", type=PATH)
 @seed_options
 @output_options
 @click.option("--model", default="nano", show_default=True, metavar="NAME", help="See `trackmatte models`.")
-@click.option("--checkpoint", metavar="FILE", type=click.Path(), help="Weights to use instead of the model's own.")
+@click.option("--checkpoint", metavar="FILE", type=PATH, help="Weights to use instead of the model's own.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
 @click.option(
@@ -198,10 +197,8 @@ def track(
 
 
 @cli.command()
-@click.argument("clip", type=click.Path())
-@click.option(
-    "--tracks", required=True, metavar="FILE.jsonl", type=click.Path(), help="From `track --masks FILE.jsonl`."
-)
+@click.argument("clip", type=PATH)
+@click.option("--tracks", required=True, metavar="FILE.jsonl", type=PATH, help="From `track --masks FILE.jsonl`.")
 @output_options
 @reading_options
 @reporting_options
@@ -213,7 +210,7 @@ def render(clip: str, tracks: str, **options: Any) -> None:
 
 
 @cli.command()
-@click.argument("clip", type=click.Path())
+@click.argument("clip", type=PATH)
 @click.option("--stream", type=int, metavar="N", help="The video stream to describe.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def probe(clip: str, stream: int | None, as_json: bool) -> None:
@@ -254,10 +251,8 @@ def download_model(name: str) -> None:
 
 
 @cli.command()
-@click.option(
-    "--prediction", required=True, metavar="DIR", type=click.Path(), help="Indexed PNGs, or a folder of such."
-)
-@click.option("--truth", required=True, metavar="DIR", type=click.Path(), help="The same for the ground truth.")
+@click.option("--prediction", required=True, metavar="DIR", type=PATH, help="Indexed PNGs, or a folder of such.")
+@click.option("--truth", required=True, metavar="DIR", type=PATH, help="The same for the ground truth.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def evaluate(prediction: str, truth: str, as_json: bool) -> None:
     """Region similarity J, contour accuracy F and J&F as DAVIS defines them, in percent."""

@@ -59,6 +59,8 @@ def check_file(path: str | Path) -> None:
     Raises:
         InputError: it isn't.
     """
+    if not str(path):
+        raise InputError("the clip's name is empty; give a video file or a folder of images")
     file = Path(path)
     try:
         if not file.exists():

@@ -167,3 +167,8 @@ def _copy(source: Path, target: Path, *, keep_start: bool = False) -> Path:
 def _packets(path: Path, kind: str) -> int:
     with av.open(str(path)) as container:
         return sum(packet.size > 0 for packet in container.demux(**{kind: 0}))
+
+
+def test_an_empty_name_is_said_to_be_one() -> None:
+    with pytest.raises(InputError, match="name is empty"):
+        open_clip("")
