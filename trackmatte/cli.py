@@ -343,10 +343,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(arguments or ["--help"], prog_name="trackmatte", standalone_mode=False, obj=arguments)
     except _Terminated as end:
-        click.echo("trackmatte: terminated; nothing was written", err=True)
+        click.echo(f"trackmatte: terminated; {_left_behind(end)}", err=True)
         code = end.code
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("trackmatte: interrupted; nothing was written", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt) as end:
+        click.echo(f"trackmatte: interrupted; {_left_behind(end)}", err=True)
         code = 130
     except BrokenPipeError:  # whoever reads stdout has gone; nothing more can be said there
         code = 1
@@ -360,6 +360,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 class _Terminated(SystemExit):
     """SIGTERM or SIGHUP came."""
+
+
+def _left_behind(end: BaseException) -> str:
+    """What a run that a signal ended has written; click raises its own error from an interrupt."""
+    written = any(getattr(error, "written", False) for error in (end, end.__cause__, end.__context__))
+    return "all outputs are written" if written else "nothing was written"
 
 
 def _handle_signals() -> None:

@@ -163,7 +163,17 @@ def _run(
         cut = write_outputs(results, writers, only=options.only, on_frame=report)
     notes = [*reader.info.notes, *reader.notes, *(note for writer in writers for note in writer.notes)]
     summary.close(damage=reader.damage, notes=notes)
-    for note in [reader.damage, *summary.notes]:
+    try:
+        _tell(summary, options)
+    except (KeyboardInterrupt, SystemExit) as end:
+        vars(end)["written"] = True  # for the command line's last line
+        raise
+    return cut
+
+
+def _tell(summary: Summary, options: RunOptions) -> None:
+    """Prints notes and summary of a run whose outputs are all written. Raises OutputError where it is the result."""
+    for note in [summary.damage, *summary.notes]:
         if note:
             warn(note)
     try:
@@ -176,7 +186,6 @@ def _run(
         if options.as_json:
             raise OutputError(what) from exc
         warn(what)
-    return cut
 
 
 def _shown(names: tuple[str, ...], only: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM end a run promptly, with the right code and no stray file."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -68,3 +69,39 @@ def test_a_complete_run_is_one_whatever_becomes_of_its_summary(tmp_path, closed)
     assert (tmp_path / "m.mp4").stat().st_size > 500
     assert ("all outputs are written" in result.stderr) == (closed == ">/dev/full")
     assert probe(clip).frames == probe(tmp_path / "m.mp4").frames
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="needs a pipe of a known size")
+def test_a_signal_after_the_outputs_are_written_says_that_they_are(tmp_path):
+    make_clip(tmp_path / "clip.mp4", frames=3)
+    reader, writer = os.pipe()
+    os.write(writer, b"x" * fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096))  # nobody reads: the summary waits
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "trackmatte",
+            "track",
+            "clip.mp4",
+            "--box",
+            "10,10,40,40",
+            "--masks",
+            "t.jsonl",
+            "--json",
+        ],
+        cwd=tmp_path,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "t.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    os.close(reader)
+    os.close(writer)
+    _, errors = process.communicate(timeout=60)
+    assert errors.strip() == "trackmatte: terminated; all outputs are written"
+    assert process.returncode == 143

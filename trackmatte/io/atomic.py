@@ -163,7 +163,7 @@ class PendingOutput:
                 os.replace(self.temp, self.path)
             except OSError:
                 if aside is not None:
-                    os.replace(aside, self.path)
+                    _restore(aside, self.path)
                 raise
         self._open = False
         return aside
@@ -203,7 +203,7 @@ def _same_place(one: Path, other: Path) -> bool:
 
 def _temp_name(path: Path) -> Path:
     """A hidden name beside `path` that nobody else uses, with the same suffix and no longer than names may be."""
-    stem = path.name.encode()[:200].decode(errors="ignore")
+    stem = os.fsdecode(os.fsencode(path.name)[:200])
     return path.parent / f".{stem}.{secrets.token_hex(4)}.part{path.suffix[:16]}"
 
 
@@ -277,3 +277,11 @@ def _remove(path: Path) -> None:
 def _followed(path: Path) -> Path:
     """Where a link leads, so that it is written through; other names as they are."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _restore(aside: Path, path: Path) -> None:
+    """Puts back what `_move_aside` moved; rename does nothing where both are links to one file."""
+    if _same_place(aside, path):
+        aside.unlink()
+    else:
+        os.replace(aside, path)

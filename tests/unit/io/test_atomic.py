@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -243,3 +244,32 @@ def test_a_pipe_is_no_output(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="a pipe"):
         PendingOutput(tmp_path / "pipe", overwrite=True)
+
+
+@pytest.mark.parametrize("failing", ["a", "b"])
+def test_a_file_that_can_not_be_replaced_is_left_alone_with_nothing_beside_it(tmp_path, monkeypatch, failing):
+    for name in "ab":
+        (tmp_path / name).write_text(f"old {name}")
+    outputs = [PendingOutput(tmp_path / name, overwrite=True) for name in "ab"]
+    replace = os.replace
+
+    def fails(source, target):
+        if str(target) == str(tmp_path / failing) and str(source) == str(outputs["ab".index(failing)].temp):
+            raise OSError(errno.EIO, "Input/output error")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OutputError):
+        commit_all(outputs)
+    for output in outputs:
+        output.discard()
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a": "old a", "b": "old b"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+def test_a_name_that_is_not_utf8_can_be_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    pending = PendingOutput(path, overwrite=False)
+    pending.temp.write_text("new")
+    pending.commit()
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9.txt"]
