@@ -168,24 +168,24 @@ class Clock:
             return
         base = Fraction(packet.time_base.numerator, packet.time_base.denominator)
         index = packet.stream.index
-        shown = (packet.pts if packet.pts is not None else ticks) * base
+        at = (packet.pts if packet.pts is not None else ticks) * base
         offset = self._offset.get(index, self._offsets[-1])
         if index in self._last and not -_BACK <= ticks * base + offset - self._last[index] <= _FORWARD:
-            offset = self._another(shown, index)
+            offset = self._another(at, index)
         lasts = (packet.duration or 0) * base
         self._offset[index] = offset
         self._last[index] = ticks * base + offset
-        self._end[index] = max(shown + offset + lasts, self._end.get(index, shown + offset))
+        self._end[index] = max(at + offset + lasts, self._end.get(index, at + offset))
         shift = round(offset / base)
         if packet.pts is not None:
             packet.pts += shift
         if packet.dts is not None:
             packet.dts += shift
 
-    def _another(self, shown: Fraction, index: int) -> Fraction:
+    def _another(self, at: Fraction, index: int) -> Fraction:
         """The offset with which a packet follows its stream: one that is known, the newest first, or a new one."""
         for offset in reversed(self._offsets):
-            if abs(shown + offset - self._end[index]) <= _APART:
+            if abs(at + offset - self._end[index]) <= _APART:
                 return offset
-        self._offsets.append(max(self._end.values()) - shown)
+        self._offsets.append(max(self._end.values()) - at)
         return self._offsets[-1]

@@ -9,24 +9,10 @@ import pytest
 from PIL import Image
 
 from tests.assets.make_assets import make_tiff
+from tests.unit.io.mask_files import MASK, save, save_indexed
 from trackmatte.errors import PromptError
 from trackmatte.io.masks import read_mask
 from trackmatte.palette import davis_palette
-
-MASK = np.zeros((6, 9), bool)
-MASK[1:3, 3:8] = True
-
-
-def save(path, pixels, **options):
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(path, **options)
-    return path
-
-
-def save_indexed(path, pixels):
-    image = Image.fromarray(np.asarray(pixels, np.uint8))
-    image.putpalette(davis_palette())
-    image.save(path)
-    return path
 
 
 def only(path):

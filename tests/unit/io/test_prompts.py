@@ -6,28 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from tests.unit.io.mask_files import MASK, save, save_indexed
 from trackmatte.errors import PromptError
 from trackmatte.io.prompts import prompt_from_json, prompt_to_json, read_prompts
 from trackmatte.io.rle import encode_masks
-from trackmatte.palette import davis_palette
 from trackmatte.types import Box, Mask, Point
-
-MASK = np.zeros((6, 9), bool)
-MASK[1:3, 3:8] = True
-
-
-def save(path, pixels, **options):
-    Image.fromarray(np.asarray(pixels, np.uint8)).save(path, **options)
-    return path
-
-
-def save_indexed(path, pixels):
-    image = Image.fromarray(np.asarray(pixels, np.uint8))
-    image.putpalette(davis_palette())
-    image.save(path)
-    return path
 
 
 def read(tmp_path, data):
