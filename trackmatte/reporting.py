@@ -14,7 +14,7 @@ from rich.table import Table
 
 from trackmatte.errors import printable
 from trackmatte.summary import Summary
-from trackmatte.types import ClipInfo
+from trackmatte.types import ClipInfo, Metadata
 
 if TYPE_CHECKING:
     from trackmatte.evaluation import Evaluation
@@ -101,10 +101,30 @@ def print_clip(info: ClipInfo) -> None:
         "alpha": "yes, left out in reading" if info.has_alpha else "no",
         "sound": ", ".join(f"{a.codec} {a.sample_rate} Hz {a.channels} ch" for a in info.audio) or "none",
     }
+    facts |= {name: value for name, value in _metadata(info.metadata).items() if value}
     for name, value in facts.items():
         _say(f"{name:13} {value}")
     for note in info.notes:
         _say(f"{'note':13} {note}")
+
+
+def _metadata(metadata: Metadata) -> dict[str, str]:
+    """What a clip holds beside pictures and sound; empty texts where it doesn't."""
+    hdr = []
+    if metadata.mastering_display is not None:
+        least, greatest = metadata.mastering_display.luminance
+        hdr.append(f"mastered at {float(least):g} to {float(greatest):g} cd/m2")
+    if metadata.content_light is not None:
+        hdr.append(f"MaxCLL {metadata.content_light.max_cll}, MaxFALL {metadata.content_light.max_fall} cd/m2")
+    return {
+        "title": metadata.title or "",
+        "created": metadata.created or "",
+        "timecode": metadata.timecode or "",
+        "reel": metadata.reel or "",
+        "HDR10": ", ".join(hdr),
+        "chapters": str(len(metadata.chapters) or ""),
+        "subtitles": ", ".join(f"{s.stream} {s.codec} {s.language or ''}".strip() for s in metadata.subtitles),
+    }
 
 
 def print_models() -> None:

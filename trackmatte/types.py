@@ -56,6 +56,85 @@ class AudioInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class SubtitleInfo:
+    """One subtitle stream of a clip.
+
+    Attributes:
+        stream: its index in the file.
+        codec: FFmpeg's codec name (`subrip`, `mov_text`, `hdmv_pgs_subtitle`, ...).
+        language: the language's code (`ger`), or None.
+    """
+
+    stream: int
+    codec: str
+    language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of a clip that has a title; times in seconds of the clip."""
+
+    start_seconds: Fraction
+    end_seconds: Fraction
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MasteringDisplay:
+    """The display that a picture was graded on (SMPTE ST 2086).
+
+    Attributes:
+        primaries: CIE 1931 (x, y) of red, green and blue.
+        white_point: (x, y) of white.
+        luminance: least and greatest, in candela per square metre.
+    """
+
+    primaries: tuple[tuple[Fraction, Fraction], ...]
+    white_point: tuple[Fraction, Fraction]
+    luminance: tuple[Fraction, Fraction]
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLight:
+    """The content light level (CTA-861.3), in candela per square metre.
+
+    Attributes:
+        max_cll: of the brightest pixel.
+        max_fall: of the brightest frame, on average.
+    """
+
+    max_cll: int
+    max_fall: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a clip holds beside its pictures and sound.
+
+    Attributes:
+        timecode: SMPTE timecode of the first frame, `HH:MM:SS:FF`, or `HH:MM:SS;FF` where it drops frames.
+        reel: the reel's name.
+        created: when it was recorded, as ISO 8601.
+        title: its title.
+        chapters: its chapters, in order.
+        subtitles: its subtitle streams, in order.
+        mastering_display: of HDR10.
+        content_light: of HDR10.
+        left_out: what else it holds that no output carries over, in words.
+    """
+
+    timecode: str | None = None
+    reel: str | None = None
+    created: str | None = None
+    title: str | None = None
+    chapters: tuple[Chapter, ...] = ()
+    subtitles: tuple[SubtitleInfo, ...] = ()
+    mastering_display: MasteringDisplay | None = None
+    content_light: ContentLight | None = None
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ClipInfo:
     """What the reader sees of a clip; sizes are as displayed, after rotation and pixel aspect.
 
@@ -85,6 +164,7 @@ class ClipInfo:
         stream: index in the file of the video stream that is read.
         zero_seconds: time of the clip at which videos written from it begin: 0, unless its own times begin below 0 or
             far from it.
+        metadata: what the clip holds beside pictures and sound, such as timecode and chapters.
         notes: sentences on what a user should know of the clip before its frames are read, such as streams left out.
         files: of a folder, the names of its images in order; the frame at tick `pts` is `files[pts]`.
     """
@@ -113,6 +193,7 @@ class ClipInfo:
     container: str = ""
     stream: int = 0
     zero_seconds: Fraction = Fraction(0)
+    metadata: Metadata = Metadata()
     notes: tuple[str, ...] = ()
     files: tuple[str, ...] = field(default=(), repr=False)
 

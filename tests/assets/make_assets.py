@@ -20,6 +20,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.subtitles.subtitle import SubtitleSet
 
 from trackmatte.types import ColorTags
 
@@ -28,6 +29,15 @@ BITS = 10
 PATCHES = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 1.0, 1.0))
 SQUARE = (1.0, 0.5, 0.0)
 SAMPLE_RATE = 48000
+MILLISECOND = Fraction(1, 1000)
+ASS_HEADER = (
+    b"[Script Info]\nScriptType: v4.00+\n\n"
+    b"[V4+ Styles]\nFormat: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, "
+    b"Italic, Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, "
+    b"MarginR, MarginV, Encoding\n"
+    b"Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,0\n\n"
+    b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
+)
 
 _MATRICES = {  # the weights of red and blue in luma
     "bt709": (0.2126, 0.0722),
@@ -97,6 +107,10 @@ def make_clip(
     gop: int = 12,
     interlaced: bool = False,
     options: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    stream_tags: Mapping[str, str] | None = None,
+    chapters: Sequence[tuple[float, float, str]] = (),
+    subtitles: Sequence[tuple[float, float, str]] = (),
 ) -> Path:
     """Writes a clip; the suffix chooses the container.
 
@@ -118,6 +132,10 @@ def make_clip(
         gop: frames between keyframes.
         interlaced: top field first; the lower field (odd rows) is half a frame later.
         options: more options of the video encoder.
+        tags: metadata of the file.
+        stream_tags: metadata of the video stream; `timecode` makes a timecode track in .mov and .mp4.
+        chapters: start and end in seconds, and title of each.
+        subtitles: start and end in seconds, and text of each; SubRip in .mkv, timed text in .mp4 and .mov.
 
     Returns:
         `path`.
@@ -130,7 +148,11 @@ def make_clip(
         stream: Any = container.add_stream(codec, rate=rate)
         _configure(stream, size=size, pix_fmt=pix_fmt, base=base, color=color, sar=sar, gop=gop)
         stream.options = _encoder_options(codec, interlaced, options or {})
+        container.metadata.update(tags or {})
+        stream.metadata.update(stream_tags or {})
+        container.set_chapters(_chapters(chapters))
         sound = None if audio is None else container.add_stream(audio, rate=SAMPLE_RATE)
+        texts = _subtitles(container, subtitles)
         end = (ticks[-1] + (ticks[-1] - ticks[-2] if frames > 1 else 1)) * base if ticks else Fraction(0)
         samples = iter(()) if sound is None else _tone(sound, ticks[0] * base, end)
         heard = Fraction(-1)
@@ -138,6 +160,8 @@ def make_clip(
             while sound is not None and heard <= tick * base and (block := next(samples, None)) is not None:
                 container.mux(sound.encode(block))
                 heard = Fraction(block.pts, SAMPLE_RATE)
+            while texts and texts[0].pts * texts[0].time_base <= tick * base:
+                container.mux(texts.pop(0))
             frame = _frame(i, size, rate, pix_fmt, color, interlaced)
             frame.pts, frame.time_base = tick, base
             container.mux(stream.encode(frame))
@@ -149,6 +173,38 @@ def make_clip(
     if rotation or mirrored:
         _set_orientation(path, rotation, mirrored)
     return path
+
+
+def _chapters(chapters: Sequence[tuple[float, float, str]]) -> list[Any]:
+    """What PyAV takes as chapters."""
+    return [
+        {
+            "id": i,
+            "start": round(a * 1000),
+            "end": round(b * 1000),
+            "time_base": MILLISECOND,
+            "metadata": {"title": text},
+        }
+        for i, (a, b, text) in enumerate(chapters)
+    ]
+
+
+def _subtitles(container: Any, subtitles: Sequence[tuple[float, float, str]]) -> list[Any]:
+    """Packets of a stream of text, which is added to the container where there are any."""
+    if not subtitles:
+        return []
+    stream = container.add_stream("srt" if container.format.name == "matroska" else "mov_text")
+    stream.codec_context.subtitle_header = ASS_HEADER
+    stream.time_base = stream.codec_context.time_base = MILLISECOND
+    stream.metadata["language"] = "ger"
+    packets = []
+    for number, (start, end, text) in enumerate(subtitles):
+        event = f"{number},0,Default,,0,0,0,,{text}".encode()
+        packet = stream.codec_context.encode_subtitle(SubtitleSet.create(event, 0, round((end - start) * 1000)))
+        packet.pts = packet.dts = round(start * 1000)
+        packet.duration, packet.time_base, packet.stream = round((end - start) * 1000), MILLISECOND, stream
+        packets.append(packet)
+    return packets
 
 
 def make_images(

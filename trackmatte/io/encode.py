@@ -1,9 +1,13 @@
-"""Writing a video: pictures and their times, colour tags, sound.
+"""Writing a video: pictures and their times, colour tags, sound, and what else the clip holds.
 
 Presentation times come out as they went in. .mp4 and .mov keep the clip's own time base, so that times are equal as
 fractions, at a variable rate too, and a first frame that isn't at zero stays where it was. .mkv and .webm count in
 milliseconds and round each time to the nearest. With `trim` the first frame is at zero and the sound is cut to fit; a
 clip whose own times begin below 0 or far from it is moved to begin at 0, pictures and sound alike.
+
+Timecode, reel, time of creation and title come along, the timecode counted on to the first frame that is written. A
+`color` video has the chapters and subtitles too, and HDR10's metadata where its encoder writes them. What the container
+or encoder can't hold is named in one of the writer's notes.
 """
 
 from __future__ import annotations
@@ -23,8 +27,9 @@ from av.packet import Packet
 
 from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
-from trackmatte.io.audio import SoundTracks
-from trackmatte.io.encoders import VideoKind, check_suffix, choose_spec
+from trackmatte.io.carry import CarriedTracks
+from trackmatte.io.encoders import VideoKind, VideoSpec, check_suffix, choose_spec
+from trackmatte.io.metadata_out import write_chapters, write_tags
 from trackmatte.io.pictures import PictureEncoder
 from trackmatte.types import ClipInfo, Frame
 
@@ -37,7 +42,7 @@ class VideoWriter:
 
     Attributes:
         path: the final name; the file has it once it is finished.
-        notes: sentences on sound that could not be carried over.
+        notes: sentences on what could not be carried over.
     """
 
     def __init__(
@@ -77,7 +82,7 @@ class VideoWriter:
         self._zero = min(clip.zero_seconds, Fraction(0)) if keep_start else clip.zero_seconds
         self._container: OutputContainer | None = None
         self._pictures: PictureEncoder | None = None
-        self._sound: SoundTracks | None = None
+        self._carried: CarriedTracks | None = None
         suffix = check_suffix(self.path, kind)
         if suffix in (".mkv", ".webm") and clip.rate is not None and clip.rate > _MILLISECONDS:
             raise UsageError(
@@ -115,8 +120,11 @@ class VideoWriter:
             raise OutputError(f"can't write {self.path}: there was no frame")
         with self._errors():
             self._mux(self._pictures.flush())
-            if self._sound is not None:
-                self._sound.finish(self._pictures.end if self._trim or cut else None)
+            if self._carried is not None:
+                self._carried.finish(self._pictures.end if self._trim or cut else None)
+            if self._kind == "color" and self._container is not None:
+                end = self._pictures.end if self._trim or cut else None
+                write_chapters(self._container, self._clip, origin=self._pictures.origin, end=end)
             self._close()
 
     def abort(self) -> None:
@@ -129,7 +137,9 @@ class VideoWriter:
     def _open(self, frame: Frame) -> PictureEncoder:
         """Opens the container with the encoder and the sound that fit the first frame."""
         deep = frame.image.dtype == np.uint16
-        spec = choose_spec(self.path, kind=self._kind, width=frame.width, height=frame.height, deep=deep)
+        spec = choose_spec(
+            self.path, kind=self._kind, width=frame.width, height=frame.height, deep=deep, metadata=self._clip.metadata
+        )
         options = {"movflags": "+faststart", "movie_timescale": str(_timescale(frame.time_base))}
         self._container = av.open(
             str(self.pending.temp.absolute()), "w", format=spec.container,
@@ -137,24 +147,37 @@ class VideoWriter:
         )  # fmt: skip
         origin = frame.pts if self._trim else math.floor(self._zero / frame.time_base)
         pictures = PictureEncoder(self._container, spec, first=frame, clip=self._clip, origin=origin)
-        if self._audio:
-            seconds = origin * frame.time_base
-            self._sound = SoundTracks(self._clip.path, self._container, origin=seconds)
-            self.notes = self._sound.notes
+        self._carry_over(self._container, spec, frame, origin=origin * frame.time_base)
         return pictures
+
+    def _carry_over(self, output: OutputContainer, spec: VideoSpec, first: Frame, *, origin: Fraction) -> None:
+        """Adds what the clip holds beside its pictures; `origin` is the time in the clip that becomes zero."""
+        metadata = self._clip.metadata
+        left_out = write_tags(output, self._clip, first)
+        if self._kind != "matte" and not spec.hdr10 and (metadata.mastering_display or metadata.content_light):
+            left_out.append("the HDR10 metadata")
+        subtitles = self._kind == "color" and bool(metadata.subtitles)
+        if self._audio or subtitles:
+            self._carried = CarriedTracks(
+                self._clip.path, output, origin=origin, sound=self._audio, subtitles=subtitles
+            )
+            self.notes = self._carried.notes
+            left_out += self._carried.left_out
+        if left_out:
+            self.notes.append(f"{self.path.name} goes without {', '.join(left_out)}")
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         """Writes picture packets, each after the sound that comes before it."""
         assert self._container is not None
         for packet in packets:
-            if self._sound is not None and packet.dts is not None and packet.time_base:
-                self._sound.write_until(packet.dts * packet.time_base)
+            if self._carried is not None and packet.dts is not None and packet.time_base:
+                self._carried.write_until(packet.dts * packet.time_base)
             self._container.mux(packet)
 
     def _close(self) -> None:
         """Closes the clip and the container, which writes the container's index."""
-        if self._sound is not None:
-            self._sound.close()
+        if self._carried is not None:
+            self._carried.close()
         container, self._container = self._container, None
         if container is not None:
             container.close()

@@ -22,6 +22,8 @@ from typing import Literal
 import av
 
 from trackmatte.errors import OutputError, UsageError
+from trackmatte.io import hdr
+from trackmatte.types import Metadata
 
 VideoKind = Literal["color", "matte", "alpha"]
 
@@ -30,6 +32,7 @@ VIDEO_SUFFIXES: dict[VideoKind, tuple[str, ...]] = {
     "matte": (".mp4", ".mov", ".mkv", ".webm"),
     "alpha": (".mov", ".webm", ".mkv"),
 }
+_NONE = Metadata()
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _CRF = {"color": 12, "matte": 4, "alpha": 12}
 # A fixed quantiser (3, times FFmpeg's 118) is four times as fast as the search for a size, and near 50 dB.
@@ -48,6 +51,7 @@ class VideoSpec:
         pixel_format: what the encoder gets.
         tag: the stream's four-character code where the encoder's default won't do.
         options: the encoder's own options.
+        hdr10: whether the clip's HDR10 metadata are among them.
     """
 
     kind: VideoKind
@@ -56,6 +60,7 @@ class VideoSpec:
     pixel_format: str
     tag: str | None = None
     options: dict[str, str] = field(default_factory=dict)
+    hdr10: bool = False
 
     @property
     def rgb(self) -> bool:
@@ -81,7 +86,9 @@ def check_suffix(path: Path, kind: VideoKind) -> str:
     return suffix
 
 
-def choose_spec(path: Path, *, kind: VideoKind, width: int, height: int, deep: bool) -> VideoSpec:
+def choose_spec(
+    path: Path, *, kind: VideoKind, width: int, height: int, deep: bool, metadata: Metadata = _NONE
+) -> VideoSpec:
     """The encoder for pictures of this kind and size in the container that the suffix names.
 
     Args:
@@ -90,6 +97,7 @@ def choose_spec(path: Path, *, kind: VideoKind, width: int, height: int, deep: b
         width: their columns.
         height: their rows.
         deep: whether they have more than 8 bits.
+        metadata: the clip's, whose HDR10 part goes to encoders of deep colour.
 
     Raises:
         UsageError: the container can't carry this kind.
@@ -100,13 +108,18 @@ def choose_spec(path: Path, *, kind: VideoKind, width: int, height: int, deep: b
     candidates = _candidates(suffix, kind, odd=bool(width % 2 or height % 2), deep=deep)
     side = min(width, height)
     codec, pixel_format = _first_available([one for one in candidates if side >= _LEAST_SIDE.get(one[0], 1)])
+    options = _encoder_options(codec, kind, side=side)
+    extra = hdr.encoder_options(codec, metadata) if kind == "color" and pixel_format.endswith("10le") else {}
+    for name, value in extra.items():
+        options[name] = ":".join(filter(None, [options.get(name), value]))
     return VideoSpec(
         kind=kind,
         container=container,
         codec=codec,
         pixel_format=pixel_format,
         tag="hvc1" if codec == "libx265" and container in ("mp4", "mov") else None,
-        options=_encoder_options(codec, kind, side=side),
+        options=options,
+        hdr10=bool(extra),
     )
 
 

@@ -119,6 +119,11 @@ class PictureEncoder:
         return self._timed(self._stream.encode(picture))
 
     @property
+    def origin(self) -> Fraction:
+        """The time in the clip that became zero, in seconds."""
+        return self._origin * self._first.time_base
+
+    @property
     def end(self) -> Fraction:
         """When the last frame's time is over, in seconds of the output."""
         return (0 if self._last is None else self._last + self._last_duration) * self._first.time_base

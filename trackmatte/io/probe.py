@@ -30,9 +30,10 @@ from trackmatte.errors import InputError
 from trackmatte.io.color import tags_from_codes
 from trackmatte.io.convert import displayed_size, orientation
 from trackmatte.io.images import probe_folder
+from trackmatte.io.metadata import read_metadata
 from trackmatte.io.opening import open_media, video_stream, video_streams
 from trackmatte.io.timing import Clock, Moves, retimed, shown
-from trackmatte.types import AudioInfo, ClipInfo, ColorTags
+from trackmatte.types import AudioInfo, ClipInfo, ColorTags, Metadata
 
 _LISTED_BYTES = 64 << 20
 _LISTED_PACKETS = 1000
@@ -89,6 +90,7 @@ def _describe(
     if frames is None and duration is not None and rate:
         frames = round(duration * rate)
     components = frame.format.components
+    metadata = read_metadata(container, stream, frame)
     sounds = [s.codec_context for s in container.streams.audio if s.codec_context is not None]
     return ClipInfo(
         path=str(path),
@@ -117,7 +119,8 @@ def _describe(
         container=container.format.name,
         stream=stream.index,
         zero_seconds=_zero(container, stream, start * base),
-        notes=tuple(_notes(container, stream, start * base, times)),
+        metadata=metadata,
+        notes=tuple(_notes(container, stream, start * base, times, metadata)),
     )
 
 
@@ -172,7 +175,9 @@ def _zero(container: InputContainer, stream: VideoStream, start: Fraction) -> Fr
     return earliest if start < 0 or earliest < -_PRIMING or earliest > _FAR else Fraction(0)
 
 
-def _notes(container: InputContainer, stream: VideoStream, start: Fraction, times: _Times) -> Iterator[str]:
+def _notes(
+    container: InputContainer, stream: VideoStream, start: Fraction, times: _Times, metadata: Metadata
+) -> Iterator[str]:
     others = [other for other in video_streams(container) if other.index != stream.index]
     if others:
         known = ", ".join(
@@ -185,7 +190,10 @@ def _notes(container: InputContainer, stream: VideoStream, start: Fraction, time
     if zero:
         yield f"the clip's own times begin at {float(zero):.3f} s; videos are written from 0, picture and sound alike"
     if times.jumps:
-        yield f"the clip's clock jumps ({times.jumps} times); picture and sound go on without a gap"
+        often = "once" if times.jumps == 1 else f"{times.jumps} times"
+        yield f"the clip's clock jumps ({often}); picture and sound go on without a gap"
+    if metadata.left_out:
+        yield f"the clip holds what no output carries over: {', '.join(metadata.left_out)}"
 
 
 def _varies(steps: list[int], time_base: Fraction | None) -> bool | None:
