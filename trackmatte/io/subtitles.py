@@ -71,7 +71,7 @@ class SubtitleTrack:
         for key in ("language", "title"):
             if key in stream.metadata:
                 self._target.metadata[key] = stream.metadata[key]
-        self._target.disposition = int(stream.disposition)
+        self._target.disposition = stream.disposition.value
 
     def convert(self, packet: Packet[Any]) -> list[Packet[Any]]:
         """Output packets that an input packet gives. Raises av.FFmpegError."""
