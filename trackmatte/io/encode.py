@@ -35,6 +35,7 @@ from trackmatte.types import ClipInfo, Frame
 
 _LEAST_TIMESCALE = 10_000
 _MILLISECONDS = 1000
+_SHALLOW = 8  # bits
 
 
 class VideoWriter:
@@ -89,6 +90,7 @@ class VideoWriter:
                 f"{self.path}: {suffix} counts in milliseconds, too coarse for {float(clip.rate):g} frames a second; "
                 "use .mp4 or .mov"
             )
+        choose_spec(self.path, kind=kind, width=clip.width, height=clip.height, deep=clip.bit_depth > _SHALLOW)
         self.pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
 
     def write(self, frame: Frame, /) -> None:

@@ -34,10 +34,22 @@ VIDEO_SUFFIXES: dict[VideoKind, tuple[str, ...]] = {
 }
 _NONE = Metadata()
 _CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_LARGER = {
+    "color": "use .webm (VP9), or a smaller clip",
+    "matte": "use .webm (VP9) or a folder (PNG)",
+    "alpha": "use .mkv (FFV1) or a folder (PNG)",
+}
 _CRF = {"color": 12, "matte": 4, "alpha": 12}
 # A fixed quantiser (3, times FFmpeg's 118) is four times as fast as the search for a size, and near 50 dB.
 _PRORES_QUALITY = {"flags": "+qscale", "global_quality": str(3 * 118)}
 _LEAST_SIDE = {"libx265": 16, "libsvtav1": 4}  # pixels; other encoders take any
+_MOST = {  # columns and rows
+    "libx264": (16384, 16384),
+    "libx265": (16384, 16384),
+    "libsvtav1": (16384, 8704),
+    "libvpx-vp9": (65535, 65535),
+    "prores_ks": (65535, 65535),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +112,21 @@ def choose_spec(
         metadata: the clip's, whose HDR10 part goes to encoders of deep colour.
 
     Raises:
-        UsageError: the container can't carry this kind.
+        UsageError: the container can't carry this kind, or its encoders no pictures of this size.
         OutputError: this build of FFmpeg lacks the encoder.
     """
     suffix = check_suffix(path, kind)
     container = _CONTAINERS[suffix]
     candidates = _candidates(suffix, kind, odd=bool(width % 2 or height % 2), deep=deep)
     side = min(width, height)
-    codec, pixel_format = _first_available([one for one in candidates if side >= _LEAST_SIDE.get(one[0], 1)])
+    fitting = [one for one in candidates if _fits(one[0], width, height)]
+    if not fitting:
+        columns, rows = max(_MOST[codec] for codec, _ in candidates)
+        raise UsageError(
+            f"{path}: pictures of {width}x{height} are more than {suffix} holds here ({columns}x{rows}); "
+            f"{_LARGER[kind]}"
+        )
+    codec, pixel_format = _first_available(fitting)
     options = _encoder_options(codec, kind, side=side)
     extra = hdr.encoder_options(codec, metadata) if kind == "color" and pixel_format.endswith("10le") else {}
     for name, value in extra.items():
@@ -137,6 +156,12 @@ def _candidates(suffix: str, kind: VideoKind, *, odd: bool, deep: bool) -> list[
         return [("libvpx-vp9", "yuv420p10le"), ("libsvtav1", "yuv420p10le"), *vp9] if deep else vp9
     layout = "yuv444p" if odd else "yuv420p"
     return [("libx265", layout + "10le"), ("libx264", layout + "10le")] if deep else [("libx264", layout)]
+
+
+def _fits(codec: str, width: int, height: int) -> bool:
+    """Whether an encoder takes pictures of this size."""
+    most = _MOST.get(codec, (width, height))
+    return min(width, height) >= _LEAST_SIDE.get(codec, 1) and width <= most[0] and height <= most[1]
 
 
 def _first_available(candidates: list[tuple[str, str]]) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -360,6 +361,41 @@ def test_an_unfit_extension_is_refused(tmp_path: Path, clip: ClipInfo, name: str
         VideoWriter(tmp_path / name, clip=clip, kind=kind)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "size", "words"),
+    [
+        (
+            "m.mp4",
+            "matte",
+            (16500, 32),
+            "16500x32 are more than .mp4 holds here (16384x16384); use .webm (VP9) or a folder",
+        ),
+        ("v.mov", "color", (32, 16500), "more than .mov holds here"),
+        ("v.webm", "color", (70000, 32), "more than .webm holds here (65535x65535)"),
+        ("a.mov", "alpha", (70000, 32), "use .mkv (FFV1) or a folder (PNG)"),
+    ],
+)
+def test_a_picture_that_is_too_large_is_told_at_once(
+    tmp_path: Path, name: str, kind: Any, size: tuple[int, int], words: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(words)):
+        VideoWriter(tmp_path / name, clip=clip_info(size=size), kind=kind)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("m.mp4", "matte"), ("v.mp4", "color"), ("v.webm", "color"), ("a.mov", "alpha")]
+)
+def test_the_largest_pictures_are_written(tmp_path: Path, name: str, kind: Any) -> None:
+    side = 65535 if name == "a.mov" else 16384
+    image = np.zeros((16, side, {"matte": 1, "color": 3, "alpha": 4}[kind]), np.uint8)
+    writer = VideoWriter(tmp_path / name, clip=clip_info(size=(side, 16)), kind=kind)
+    writer.write(Frame(0, 0, Fraction(1, 25), image[..., 0] if kind == "matte" else image))
+    writer.finish()
+    with av.open(str(tmp_path / name)) as container:
+        assert [frame.width for frame in container.decode(video=0)] == [side]
 
 
 def test_an_output_that_exists_stays(tmp_path: Path, clip: ClipInfo) -> None:
