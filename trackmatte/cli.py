@@ -5,8 +5,10 @@ Only what a command needs is imported, inside it: `--help` answers without torch
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 import sys
 import warnings
@@ -18,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trackmatte.errors import TrackmatteError, UsageError, printable
+from trackmatte.errors import ModelError, OutputError, TrackmatteError, UsageError, printable
+from trackmatte.memory import shortage
 
 if TYPE_CHECKING:
     from trackmatte.outputs import OutputKind, OutputRequest
@@ -26,6 +29,18 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(readable=False)  # what can't be read is told by who reads it, with the exit code of its kind
+
+
+class Device(click.ParamType):  # type: ignore[type-arg]
+    """`auto`, `cpu`, `cuda`, `mps`, or a GPU by its number, `cuda:1`."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> str:
+        if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is None:
+            self.fail(f"{value!r} is none; choose auto, cpu, cuda, cuda:1 (a GPU by its number) or mps", param, context)
+        return str(value)
+
 
 EFFECTS = (
     "overlay outline blur pixelate grayscale fill cutout blur-background pixelate-background grayscale-background "
@@ -139,7 +154,14 @@ def quieten() -> None:
 @output_options
 @click.option("--model", default="nano", show_default=True, metavar="NAME", help="See `trackmatte models`.")
 @click.option("--checkpoint", metavar="FILE", type=PATH, help="Weights to use instead of the model's own.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True)
+@click.option(
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="What computes.",
+)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
 @click.option(
     "--speed",
@@ -312,6 +334,11 @@ def _requests(options: dict[str, Any]) -> list[OutputRequest]:
     given += [("matte", "", path) for path in options.pop("mattes")]
     given += [("alpha", "", path) for path in options.pop("alphas")]
     given += [("render", effect, path) for effect, path in options.pop("renders")]
+    for kind, effect, path in given:
+        if not path:
+            raise UsageError(
+                f"the name of an output is empty (--{kind} {effect}".rstrip() + "); give a file or a folder"
+            )
     requests = [
         OutputRequest(kind, Path(path), effect, slash=path.endswith(("/", os.sep))) for kind, effect, path in given
     ]
@@ -353,7 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if debug:
             raise
-        code = _report(error)
+        code = _report(_told(error))
     _flush()
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -402,6 +429,17 @@ def _flush() -> None:
                 stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _told(error: Exception) -> Exception:
+    """An error in our words for what the system refused: memory, or a place to print to."""
+    if isinstance(error, TrackmatteError | click.ClickException):
+        return error
+    if sentence := shortage(error):
+        return ModelError(sentence)
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
+        return OutputError(f"the result can't be printed ({error.strerror}); give stdout a place with room")
+    return error
 
 
 def _report(error: Exception) -> int:

@@ -6,6 +6,7 @@ tracks, a matte, an alpha video or a rendered video.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from trackmatte.errors import UsageError
-from trackmatte.io.atomic import PendingOutput
+from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.coco import CocoWriter
 from trackmatte.io.encode import VideoWriter
 from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter
@@ -96,12 +97,11 @@ class Output(Protocol):
 class _Maskwise:
     """An output made from the masks alone."""
 
-    notes: Sequence[str] = ()
-
     def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter) -> None:
         self._writer = writer
         self.complete = writer.complete
         self.pending = writer.pending
+        self.notes: Sequence[str] = writer.pending.notes
         self.abort = writer.abort
 
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
@@ -122,14 +122,17 @@ class _Pictures:
 
     @property
     def notes(self) -> Sequence[str]:
-        return self._writer.notes if isinstance(self._writer, VideoWriter) else ()
+        return self._writer.notes if isinstance(self._writer, VideoWriter) else self.pending.notes
 
     def write(self, frame: Frame, masks: ObjectMasks) -> None:
         self._writer.write(frame.with_image(self._picture(frame, masks)))
 
 
-def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> None:
+def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> list[str]:
     """Says at once what can't be written, before a model is loaded.
+
+    Returns:
+        Sentences on what runs that were killed left beside the outputs.
 
     Raises:
         UsageError: two outputs of one path, an output over the clip, an unknown effect or suffix.
@@ -137,10 +140,10 @@ def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> None:
     """
     seen: set[Path] = set()
     for request in requests:
-        path = request.path.resolve()
+        path = _real(request.path)
         if path in seen:
             raise UsageError(f"two outputs go to {request.path}; give each its own path")
-        clip = Path(run.clip.path).resolve()
+        clip = _real(Path(run.clip.path))
         if path == clip:
             raise UsageError(f"the output {request.path} is the clip itself; give another path")
         if request.folder and path in clip.parents:
@@ -149,8 +152,14 @@ def check_requests(requests: Sequence[OutputRequest], run: RunInfo) -> None:
     for inner in seen:
         if outer := next((path for path in seen if path in inner.parents), None):
             raise UsageError(f"the output {inner} lies inside the output {outer}; give each a place of its own")
-    with opened(requests, run):
-        pass
+    with opened(requests, run) as outputs:
+        return [note for output in outputs for note in output.pending.notes]
+
+
+def _real(path: Path) -> Path:
+    """Where a path leads, absolute. Raises OutputError where it is relative to a folder that is gone."""
+    with output_errors(path):
+        return Path(os.path.realpath(path))
 
 
 @contextmanager

@@ -108,12 +108,12 @@ def run_track(
             keep_start=options.keep_start,
         )
         check_prompts(prompts, reader.info, span)
-        check_requests(outputs, info)
+        notes = check_requests(outputs, info)
         loaded = model.load()
         results = track_frames(reader, prompts, model=loaded, span=span)
         info = replace(info, model=loaded.name)
         total = expected_frames(reader.info, span)
-        _run(reader, results, names=names, info=info, outputs=outputs, options=options, total=total)
+        _run(reader, results, names=names, info=info, outputs=outputs, options=options, total=total, notes=notes)
 
 
 def run_render(clip: str, *, tracks: str, outputs: Sequence[OutputRequest], options: RunOptions) -> None:
@@ -134,10 +134,12 @@ def run_render(clip: str, *, tracks: str, outputs: Sequence[OutputRequest], opti
             keep_start=options.keep_start,
         )
         check_size(reader.info, width=saved.width, height=saved.height)
-        check_requests(outputs, info)
+        notes = check_requests(outputs, info)
         results = saved_frames(reader, saved)
         total = None if saved.trimmed else reader.info.frames
-        cut = _run(reader, results, names=saved.names, info=info, outputs=outputs, options=options, total=total)
+        cut = _run(
+            reader, results, names=saved.names, info=info, outputs=outputs, options=options, total=total, notes=notes
+        )
         if cut and not saved.trimmed:
             warn("the tracks end before the clip does, and so do picture and sound of the outputs")
 
@@ -151,6 +153,7 @@ def _run(
     outputs: Sequence[OutputRequest],
     options: RunOptions,
     total: int | None,
+    notes: Sequence[str],
 ) -> bool:
     """Writes the outputs, `total` frames where that is known, and reports; returns whether the clip goes on then."""
     summary = Summary(reader.info, names, [str(request.path) for request in outputs])
@@ -161,7 +164,7 @@ def _run(
             progress.advance()
 
         cut = write_outputs(results, writers, only=options.only, on_frame=report)
-    notes = [*reader.info.notes, *reader.notes, *(note for writer in writers for note in writer.notes)]
+    notes = [*notes, *reader.info.notes, *reader.notes, *(note for writer in writers for note in writer.notes)]
     summary.close(damage=reader.damage, notes=notes)
     try:
         _tell(summary, options)

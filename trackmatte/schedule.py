@@ -45,7 +45,7 @@ class Schedule:
     def __init__(self, prompts: Sequence[Prompt]) -> None:
         """Raises PromptError where there is no prompt at all."""
         if not prompts:
-            raise PromptError("no prompt: name the object with --point, --box, --mask or --prompts")
+            raise PromptError("no prompt: name the object with a point, a box or a mask")
         self._waiting = list(prompts)
         self._last: int | None = None
 
@@ -70,7 +70,7 @@ class Schedule:
             UsageError: no frame was tracked. PromptError: a prompt lies after the last one.
         """
         if self._last is None:
-            raise UsageError("no frame of the clip lies between --start and --end; trackmatte probe tells its length")
+            raise UsageError("no frame of the clip lies between start and end; trackmatte probe tells its length")
         if self._waiting:
             raise _too_late(self._waiting[0], f"the last frame that is tracked is {self._last}")
 
@@ -89,7 +89,7 @@ def _check_start(prompt: Prompt, first: Frame) -> None:
     if early:
         raise PromptError(
             f"prompt for object {prompt.name!r} at {_at(prompt)} lies before frame {first.index} "
-            f"({float(first.pts_seconds):.3f} s), the first that is tracked; move the prompt or --start"
+            f"({float(first.pts_seconds):.3f} s), the first that is tracked; move the prompt or the start"
         )
 
 
@@ -103,9 +103,9 @@ def check_times(prompts: Sequence[Prompt], clip: ClipInfo, span: Range = WHOLE) 
     """
     Schedule(prompts)
     if span.start is not None and (span.start.frame or span.start.seconds):
-        _check_offset(span.start, clip, "--start")
+        _check_offset(span.start, clip, "the start")
         if _beyond(span.start, clip):
-            raise UsageError(f"--start {span.start} lies after the end: {_length(clip)}; give an earlier time")
+            raise UsageError(f"the start ({span.start}) lies after the end: {_length(clip)}; give an earlier time")
     for prompt in prompts:
         time = _at(prompt)
         _check_offset(time, clip, f"prompt for object {prompt.name!r} at")
@@ -113,10 +113,10 @@ def check_times(prompts: Sequence[Prompt], clip: ClipInfo, span: Range = WHOLE) 
             raise _too_late(prompt, _length(clip))
         if span.start is not None and _before(time, span.start):
             raise PromptError(
-                f"prompt for object {prompt.name!r} at {time} lies before --start {span.start}; move one of them"
+                f"prompt for object {prompt.name!r} at {time} lies before the start ({span.start}); move one of them"
             )
         if span.end is not None and (time == span.end or _before(span.end, time)):
-            raise _too_late(prompt, f"tracking stops at --end {span.end}")
+            raise _too_late(prompt, f"tracking stops at the end ({span.end})")
 
 
 def _at(prompt: Prompt) -> Time:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from trackmatte.memory import peak_memory_mb
 from trackmatte.types import ClipInfo, ObjectMasks
 
 
@@ -107,20 +107,3 @@ class Summary:
         if self.notes:
             summary["notes"] = list(self.notes)
         return summary
-
-
-def peak_memory_mb() -> float | None:
-    """Peak resident memory of this process in MB (10^6 bytes); None where the system doesn't tell (Windows).
-
-    Linux is asked for the high-water mark of this program's own image: `getrusage` would count the memory of the
-    process that started it, too.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return round(int(kilobytes) * 1024 / 1e6, 1)
-    try:
-        import resource
-    except ImportError:
-        return None
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 1)

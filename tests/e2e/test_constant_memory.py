@@ -16,7 +16,7 @@ from trackmatte.outputs import OutputRequest, RunInfo, opened
 from trackmatte.io.decode import open_clip
 from trackmatte.pipeline import track_frames, write_outputs
 from trackmatte.schedule import object_names
-from trackmatte.summary import peak_memory_mb
+from trackmatte.memory import peak_memory_mb
 from trackmatte.tracker.model import load_model
 from trackmatte.types import Box, Range, Time
 

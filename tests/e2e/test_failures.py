@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -42,7 +45,7 @@ def write(path, data):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), ["--point", "--box"]),
+        ((), ["no prompt", "a point, a box or a mask"]),
         (("--box", "1,2,3"), ["1,2,3"]),
         (("--point", "nan,3"), ["nan,3"]),
         (("--point", "300,3"), ["300", "96x64"]),
@@ -54,11 +57,13 @@ def write(path, data):
         (("--mask", "missing.png"), ["missing.png"]),
         (("--prompts", "missing.json"), ["missing.json"]),
         ((*BOX, "--model", "sam9"), ["sam9"]),
+        ((*BOX, "--device", "cuda:x"), ["cuda:x", "cuda:1"]),
+        ((*BOX, "--matte", ""), ["--matte", "empty"]),
         ((*BOX, "--only", "cat"), ["cat"]),
         ((*BOX, "--start", "5", "--end", "5"), ["after"]),
         ((*BOX, "--rate", "x"), ["x"]),
         ((*BOX, "--start", "12"), ["no frame"]),
-        ((*BOX, "--point", "a@8=10,10", "--end", "8"), ["frame 8", "--end"]),
+        ((*BOX, "--point", "a@8=10,10", "--end", "8"), ["frame 8", "the end"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -230,3 +235,59 @@ def test_a_folder_for_a_folder_clip_can_be_written_again(trackmatte, tmp_path):
         )
         assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "o").glob("frame*.png"))) == 3
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("probe", "clip.mp4"), ("probe", "clip.mp4", "--json"), ("models",)]
+)
+def test_what_can_not_be_printed_is_told(clip, arguments):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "trackmatte", *arguments]
+        result = subprocess.run(command, cwd=clip.parent, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 5, result.stderr
+    assert result.stderr.startswith("trackmatte: the result can't be printed (No space left on device)")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits addresses")
+def test_too_little_memory_is_told(clip, out):
+    import resource
+
+    def limited():
+        resource.setrlimit(resource.RLIMIT_AS, (300_000_000, 300_000_000))
+
+    command = [sys.executable, "-m", "trackmatte", "track", clip, *BOX, "--matte", out / "m.mp4"]
+    result = subprocess.run(command, preexec_fn=limited, capture_output=True, text=True, check=False)
+    check(result, 4, "too little memory: ", "the limit on addresses is 300 MB", "smaller clip")
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a folder that is in use can be removed")
+def test_a_working_folder_that_is_gone_is_told(clip, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = (
+        f"cd {gone} && rmdir {gone} && {sys.executable} -m trackmatte track {clip} --box 10,10,40,40 --matte m.mp4"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    result = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=False)
+    check(result, 5, "m.mp4", "no longer there")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_what_a_killed_run_left_is_named_and_removed(trackmatte, tmp_path):
+    clip = make_clip(tmp_path / "clip.mp4", frames=2000, size=(320, 240))
+    command = [sys.executable, "-m", "trackmatte", "track", clip, *BOX, "--masks", tmp_path / "t.jsonl"]
+    run = subprocess.Popen(list(map(str, command)), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size > 2000 for path in tmp_path.glob(".t.jsonl*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.kill()
+    run.wait()
+    (left,) = tmp_path.glob(".t.jsonl*")
+    result = trackmatte("track", clip, *BOX, "--end", "2", "--masks", tmp_path / "t.jsonl", "--json")
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == f"trackmatte: warning: removed {left}, left by a run that was killed\n"
+    assert json.loads(result.stdout)["notes"] == [f"removed {left}, left by a run that was killed"]
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "t.jsonl"}

@@ -10,7 +10,7 @@ import pytest
 import trackmatte
 
 PACKAGE = Path(trackmatte.__file__).parent
-LEAVES = {"errors", "types", "palette", "numbers", "names", "files"}
+LEAVES = {"errors", "types", "palette", "numbers", "names", "files", "memory"}
 ROOMS = {
     "errors": set(),
     "types": {"errors"},
@@ -18,6 +18,7 @@ ROOMS = {
     "numbers": set(),
     "names": {"errors"},
     "files": set(),
+    "memory": set(),
     "io": LEAVES | {"io"},
     "kernels": LEAVES | {"kernels"},
     "tracker": LEAVES | {"tracker", "kernels"},

@@ -1,7 +1,7 @@
 """Outputs that appear under their own name only when they are complete.
 
-An output is written to a hidden sibling (`.NAME.XXXXXXXX.part.SUFFIX`) and renamed at the end, so that a reader
-never sees half a file and a failed run leaves what was there before.
+An output is written under a hidden name beside its own (see `parts`) and renamed at the end, so that a reader never
+sees half a file and a failed run leaves what was there before.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
-import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from trackmatte.errors import OutputError, UsageError
+from trackmatte.io.parts import hidden_name, hold, remove, reserve, sweep
+from trackmatte.io.pngs import is_marked
 
-_IMAGE_NAME = re.compile(r"\d{5,}\.png")
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 _IN_THE_WAY = "it is a pipe, a socket or a device; choose another name"
 
@@ -44,6 +43,8 @@ def _reason(exc: OSError, path: Path) -> str:
         return "the name is too long; choose a shorter one"
     if exc.errno == errno.ENOENT:
         return f"{path.parent} is no longer there; create it or choose another folder"
+    if exc.errno in (errno.EEXIST, errno.ENOTEMPTY):
+        return "something else has taken the name meanwhile; choose another one"
     return exc.strerror or str(exc)
 
 
@@ -53,6 +54,7 @@ class PendingOutput:
     Attributes:
         path: the final name.
         temp: where to write until `commit`; a file that exists and is empty, or an empty folder.
+        notes: sentences on what was found beside it, left by runs that were killed.
     """
 
     def __init__(
@@ -62,16 +64,16 @@ class PendingOutput:
         overwrite: bool,
         folder: bool = False,
         source: str | None = None,
-        names: Collection[str] = (),
     ) -> None:
         """Checks that `path` can be written and creates the temporary beside it, with the folders that lead there.
+
+        What runs that were killed left beside it is removed, or put back.
 
         Args:
             path: the final name.
             overwrite: whether something that exists may be replaced (at `commit`).
             folder: whether the output is a folder.
             source: the clip that is read, which the output must not be.
-            names: files of a folder that may be replaced beside numbered PNGs, since this run may write them.
 
         Raises:
             UsageError: the output is the clip itself.
@@ -82,27 +84,36 @@ class PendingOutput:
             self.path = _followed(self.path)
         self._overwrite = overwrite
         self._folder = folder
-        self._names = frozenset(names)
         self._open = False
+        self._stood = False  # an empty folder, when the name was taken
         self._made: list[Path] = []
+        self._locks: list[int] = []
         with output_errors(self.path):
+            self.notes = sweep(self.path)
             self._check(source)
-        self.temp = _temp_name(self.path)
         try:
             with output_errors(self.path):
                 self._make_parents()
-                if folder:
-                    self.temp.mkdir()
-                else:
-                    self.temp.touch(exist_ok=False)
+                self.temp, lock = reserve(self.path, folder=folder)
         except OutputError:
             self._remove_parents()
             raise
+        self._keep(lock)
         self._open = True
+
+    def _keep(self, lock: int | None) -> None:
+        if lock is not None:
+            self._locks.append(lock)
+
+    def _unlock(self) -> None:
+        while self._locks:
+            os.close(self._locks.pop())
 
     def _check(self, source: str | None) -> None:
         if source is not None and _same_place(self.path, Path(source)):
             raise UsageError(f"the output {self.path} is the clip itself; give it another name")
+        if self.path.is_symlink():
+            raise OutputError(f"can't write {self.path}: it is a link that leads back to itself; choose another name")
         if not self.path.parent.is_dir() and self.path.parent.exists():
             raise OutputError(f"can't write {self.path}: {self.path.parent} is a file; choose another folder")
         if self.path.is_dir():
@@ -113,7 +124,7 @@ class PendingOutput:
             if self._folder:
                 raise OutputError(f"can't write {self.path}: it is a file, a folder was expected; choose another name")
             if not self._overwrite:
-                raise OutputError(f"{self.path} exists; choose another name or allow it with --overwrite")
+                raise OutputError(f"{self.path} exists; choose another name or allow it to be replaced (--overwrite)")
 
     def _make_parents(self) -> None:
         parent = self.path.parent
@@ -126,22 +137,23 @@ class PendingOutput:
                 folder.rmdir()
 
     def _check_folder(self) -> None:
-        """An existing folder may be taken when empty, and replaced when all it holds are numbered PNGs."""
+        """An existing folder may be taken when empty, and replaced when all it holds are PNGs of ours."""
         if not self._folder:
             raise OutputError(f"can't write {self.path}: it is a folder, a file was expected; choose another name")
         names = os.listdir(self.path)
         if names and not self._overwrite:
-            raise OutputError(f"{self.path} exists and isn't empty; choose another name or allow it with --overwrite")
-        foreign = next((name for name in names if not self._replaceable(name)), None)
+            raise OutputError(
+                f"{self.path} exists and isn't empty; choose another name or allow it to be replaced (--overwrite)"
+            )
+        foreign = next((name for name in names if not self._replaceable(self.path / name)), None)
         if foreign is not None:
             raise OutputError(
-                f"can't replace {self.path}: it holds {foreign!r}, not only numbered PNGs; choose another folder"
+                f"can't replace {self.path}: it holds {foreign!r}, which trackmatte didn't write; choose another folder"
             )
 
-    def _replaceable(self, name: str) -> bool:
-        file = self.path / name
-        ours = bool(_IMAGE_NAME.fullmatch(name)) or name in self._names
-        return ours and file.is_file() and not file.is_symlink()
+    @staticmethod
+    def _replaceable(file: Path) -> bool:
+        return file.is_file() and not file.is_symlink() and is_marked(file)
 
     def commit(self) -> None:
         """Gives the finished output its name, replacing what was there. Raises OutputError."""
@@ -156,11 +168,15 @@ class PendingOutput:
         """Gives the output its name; returns where what stood there now is, if anything. Raises OutputError."""
         aside = None
         with output_errors(self.path):
-            if self.path.exists():
-                aside = _temp_name(self.path)
+            if self._overwrite and self.path.exists():
+                aside = hidden_name(self.path, "old")
+                self._keep(hold(self.path))
                 _move_aside(self.path, aside)
+                if not self._folder:
+                    shutil.copymode(aside, self.temp)
+            self._stood = self.path.is_dir()
             try:
-                os.replace(self.temp, self.path)
+                _rename(self.temp, self.path, replace=aside is not None)
             except OSError:
                 if aside is not None:
                     _restore(aside, self.path)
@@ -168,12 +184,20 @@ class PendingOutput:
         self._open = False
         return aside
 
+    def settle(self, aside: Path | None) -> None:
+        """Ends a commit: what stood under the name before is removed."""
+        if aside is not None:
+            remove(aside)
+        self._unlock()
+
     def give_back(self, aside: Path | None) -> None:
         """Undoes `take`. Raises OSError."""
         os.replace(self.path, self.temp)
         self._open = True
         if aside is not None:
             os.replace(aside, self.path)
+        elif self._stood:
+            self.path.mkdir()
 
     @property
     def open(self) -> bool:
@@ -184,11 +208,8 @@ class PendingOutput:
         """Removes the temporary and the folders made for it; the final name is left as it was. Never raises."""
         if not self._open:
             return
-        if self._folder:
-            shutil.rmtree(self.temp, ignore_errors=True)
-        else:
-            with contextlib.suppress(OSError):
-                self.temp.unlink()
+        remove(self.temp)
+        self._unlock()
         self._open = self.temp.exists()
         self._remove_parents()
 
@@ -199,12 +220,6 @@ def _same_place(one: Path, other: Path) -> bool:
         return one.samefile(other)
     except OSError:
         return False
-
-
-def _temp_name(path: Path) -> Path:
-    """A hidden name beside `path` that nobody else uses, with the same suffix and no longer than names may be."""
-    stem = os.fsdecode(os.fsencode(path.name)[:200])
-    return path.parent / f".{stem}.{secrets.token_hex(4)}.part{path.suffix[:16]}"
 
 
 def commit_all(outputs: Sequence[PendingOutput]) -> None:
@@ -228,9 +243,8 @@ def commit_all(outputs: Sequence[PendingOutput]) -> None:
                 with contextlib.suppress(OSError):
                     output.give_back(aside)
             raise
-        for _, aside in taken:
-            if aside is not None:
-                _remove(aside)
+        for output, aside in taken:
+            output.settle(aside)
 
 
 def _move_aside(path: Path, aside: Path) -> None:
@@ -240,6 +254,21 @@ def _move_aside(path: Path, aside: Path) -> None:
             os.link(path, aside)
             return
     os.replace(path, aside)
+
+
+def _rename(temp: Path, path: Path, *, replace: bool) -> None:
+    """Renames; where nothing is to be replaced, a file that has appeared meanwhile stops it (where links are known)."""
+    if replace or temp.is_dir():
+        os.replace(temp, path)
+        return
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        os.replace(temp, path)
+    else:
+        temp.unlink()
 
 
 @contextlib.contextmanager
@@ -264,14 +293,6 @@ def _signals_held() -> Iterator[None]:
                 signal.signal(number, handler)
         if came and not done and callable(handler := before[came[0][0]]):
             handler(*came[0])
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 def _followed(path: Path) -> Path:

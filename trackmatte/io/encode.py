@@ -43,7 +43,6 @@ class VideoWriter:
 
     Attributes:
         path: the final name; the file has it once it is finished.
-        notes: sentences on what could not be carried over.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class VideoWriter:
             OutputError: the file exists or its folder can't be written.
         """
         self.path = Path(path)
-        self.notes: list[str] = []
         self._clip = clip
         self._kind: VideoKind = kind
         self._audio = audio and kind != "matte" and bool(clip.audio)
@@ -92,6 +90,14 @@ class VideoWriter:
             )
         choose_spec(self.path, kind=kind, width=clip.width, height=clip.height, deep=clip.bit_depth > _SHALLOW)
         self.pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
+        self._left_out: list[str] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """What could not be carried over, and what was found beside the output, as sentences."""
+        notes = [*self.pending.notes, *(self._carried.notes if self._carried is not None else ())]
+        left_out = [*self._left_out, *(self._carried.left_out if self._carried is not None else ())]
+        return [*notes, f"{self.path.name} goes without {', '.join(left_out)}"] if left_out else notes
 
     def write(self, frame: Frame, /) -> None:
         """Adds one frame; the first one sets size, depth and time base.
@@ -155,18 +161,14 @@ class VideoWriter:
     def _carry_over(self, output: OutputContainer, spec: VideoSpec, first: Frame, *, origin: Fraction) -> None:
         """Adds what the clip holds beside its pictures; `origin` is the time in the clip that becomes zero."""
         metadata = self._clip.metadata
-        left_out = write_tags(output, self._clip, first)
+        self._left_out = write_tags(output, self._clip, first)
         if self._kind != "matte" and not spec.hdr10 and (metadata.mastering_display or metadata.content_light):
-            left_out.append("the HDR10 metadata")
+            self._left_out.append("the HDR10 metadata")
         subtitles = self._kind == "color" and bool(metadata.subtitles)
         if self._audio or subtitles:
             self._carried = CarriedTracks(
                 self._clip.path, output, origin=origin, sound=self._audio, subtitles=subtitles
             )
-            self.notes = self._carried.notes
-            left_out += self._carried.left_out
-        if left_out:
-            self.notes.append(f"{self.path.name} goes without {', '.join(left_out)}")
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         """Writes picture packets, each after the sound that comes before it."""

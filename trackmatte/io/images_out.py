@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import PurePath
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 
 from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
+from trackmatte.io.pngs import marked
 from trackmatte.palette import davis_palette
 from trackmatte.types import ClipInfo, Frame, ObjectMasks, UInt8Array
 
@@ -37,11 +39,6 @@ class FrameNames:
         self.sources = clip.files if clip else ()
         stems = [PurePath(name).stem for name in self.sources]
         self._stems = stems if len(set(stems)) == len(stems) else list(self.sources)
-
-    @property
-    def pngs(self) -> tuple[str, ...]:
-        """The names that pictures of a folder's frames have."""
-        return tuple(f"{stem}.png" for stem in self._stems)
 
     def source(self, frame: Frame | ObjectMasks) -> str | None:
         """The name of the image that the frame was read from; None where it was no image of a folder."""
@@ -92,14 +89,16 @@ class IndexedPngWriter:
                 f"{len(names)} objects don't fit indexed PNGs, which hold {MAX_INDEXED}; use a .jsonl or .json file"
             )
         self._names = FrameNames(clip)
-        self.pending = PendingOutput(path, overwrite=overwrite, folder=True, names=self._names.pngs)
+        self.pending = PendingOutput(path, overwrite=overwrite, folder=True)
 
     def write(self, masks: ObjectMasks, /) -> None:
         """Adds the picture of one frame. Raises OutputError."""
         image = Image.fromarray(index_map(masks))
         image.putpalette(davis_palette())  # grey becomes indexed with it
         with output_errors(self.pending.path):
-            image.save(self.pending.temp / self._names.png(masks), format="PNG")
+            data = BytesIO()
+            image.save(data, format="PNG")
+            (self.pending.temp / self._names.png(masks)).write_bytes(marked(data.getvalue()))
 
     def finish(self) -> None:
         """`complete`, then takes its name. Raises OutputError."""
@@ -120,7 +119,7 @@ class ImageFolderWriter:
     def __init__(self, path: str | os.PathLike[str], *, clip: ClipInfo | None = None, overwrite: bool = False) -> None:
         """Checks the name and reserves it; `clip` gives the pictures their names, None counts. Raises OutputError."""
         self._names = FrameNames(clip)
-        self.pending = PendingOutput(path, overwrite=overwrite, folder=True, names=self._names.pngs)
+        self.pending = PendingOutput(path, overwrite=overwrite, folder=True)
 
     def write(self, frame: Frame, /) -> None:
         """Adds one picture, (H, W) uint8 or (H, W, 4) uint8 or uint16. Raises OutputError."""
@@ -133,7 +132,7 @@ class ImageFolderWriter:
         if not done:
             raise OutputError(f"frame {frame.index} of {image.shape} {image.dtype} can't be stored as PNG")
         with output_errors(self.pending.path):
-            (self.pending.temp / self._names.png(frame)).write_bytes(data.tobytes())
+            (self.pending.temp / self._names.png(frame)).write_bytes(marked(data.tobytes()))
 
     def finish(self) -> None:
         """`complete`, then takes its name. Raises OutputError."""

@@ -10,6 +10,7 @@ The rate counts as variable where one frame's duration is off the typical one by
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -185,7 +186,7 @@ def _notes(
             for other in others
             if other.codec_context is not None
         )
-        yield f"video stream {stream.index} is read; others are {known}, chosen with --stream"
+        yield f"video stream {stream.index} is read; others are {known}; choose with stream=N (--stream N)"
     zero = _zero(container, stream, start)
     if zero:
         yield f"the clip's own times begin at {float(zero):.3f} s; videos are written from 0, picture and sound alike"
@@ -216,6 +217,8 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: str | Pat
                 for frame in packet.decode():
                     return frame
             except av.FFmpegError as error:
+                if error.errno in (errno.ENOMEM, errno.EAGAIN):  # also where no thread can be started
+                    raise MemoryError(str(error.strerror)) from error
                 reason = str(error.strerror)
     except av.FFmpegError as error:
         reason = str(error.strerror)

@@ -121,7 +121,7 @@ class Reader(ABC):
         except Damaged as error:
             raise DamagedClipError(
                 f"{self.info.path} is damaged after {good} good frames ({error}); "
-                "get a whole copy, or go on with what decodes: --damaged keep",
+                "get a whole copy, or go on with what decodes (damaged='keep', --damaged keep)",
                 good_frames=good,
             ) from error
         self.damage = log.sentence(self.info.path, good)

@@ -224,7 +224,7 @@ def read_tracks(path: str | os.PathLike[str]) -> Tracks:
     except PromptError as exc:
         raise InputError(f"{path}: no native tracks that can be used: {exc}") from exc
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
-        raise InputError(f"{path}: no native tracks; a .jsonl file written by --masks was expected") from exc
+        raise InputError(f"{path}: no native tracks; a .jsonl file that a run wrote was expected") from exc
 
 
 def _open(path: Path) -> BinaryIO:

@@ -9,6 +9,7 @@ On a CPU half formats are best multiplied by kernels of our own (`kernels/native
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from trackmatte.errors import ModelError
 from trackmatte.kernels.native.build import Engine, native_format
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
+_DEVICE = re.compile(r"(cpu|mps|cuda)|cuda:(\d{1,3})")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -56,10 +57,13 @@ def resolve_device(name: str) -> torch.device:
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, available in here.items() if available))
-    if name not in here:
-        raise ModelError(f"unknown device {name!r}; choose auto, cpu, cuda or mps")
-    if not here[name]:
+    match = _DEVICE.fullmatch(name)
+    if match is None:
+        raise ModelError(f"unknown device {name!r}; choose auto, cpu, cuda, cuda:1 (a GPU by its number) or mps")
+    if not here[match[1] or "cuda"]:
         raise ModelError(f"device {name!r} is not there or this torch is built without it; choose auto or cpu")
+    if match[2] and int(match[2]) >= (count := torch.cuda.device_count()):
+        raise ModelError(f"device {name!r} is not there; this machine has {count}, counted from cuda:0")
     return torch.device(name)
 
 

@@ -89,7 +89,7 @@ def load_model(
         name: `nano`, `sam2.1-tiny`, ...; see `trackmatte models`.
         checkpoint: weights to use instead of the model's own: a `.pt` or `.safetensors` file. With the default model,
             the file's own shapes say which network it belongs to.
-        device: `auto`, `cpu`, `cuda` or `mps`.
+        device: `auto`, `cpu`, `cuda` (or `cuda:1`, for another GPU than the first) or `mps`.
         precision: `fp32` rounds as the reference does; `bf16` and `fp16` compute in a half format. `auto` is a half
             format on a GPU, and on a CPU that is faster in it; else float32, in the fastest order.
         speed: `exact`, or `fast`, which gives slightly other masks: memory keeps means of neighbouring tokens, and on a
@@ -175,7 +175,7 @@ def _load(modules: SAM2Base, state: State, name: str, source: str) -> None:
         modules.load_state_dict(state, strict=False)
         return
     known = recognise(state)
-    like = f"; it looks like {known}: use --model {known}" if known and known != name else "; give the right file"
+    like = f"; it looks like {known}: use model {known}" if known and known != name else "; give the right file"
     example = (wrong or sorted(missing))[0]
     raise ModelError(
         f"{source} does not fit model {name!r}: {len(wrong)} of its {len(state)} tensors are unknown or of another "

@@ -51,7 +51,7 @@ def read_state(path: Path) -> State:
     except (EOFError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as exc:
         raise ModelError(f"{path} is damaged or no checkpoint ({_line(exc)}); get the weights again") from exc
     except OSError as exc:
-        raise ModelError(f"can't read the weights {path}: {exc.strerror or exc}; check --checkpoint") from exc
+        raise ModelError(f"can't read the weights {path}: {exc.strerror or exc}; check the file") from exc
 
 
 def locate(spec: ModelSpec) -> Path:
@@ -66,7 +66,7 @@ def locate(spec: ModelSpec) -> Path:
         return _fetch(spec.name, spec.weights)
     raise ModelError(
         f"the weights of model {spec.name!r} are missing from this installation ({spec.weights}); install the package "
-        "again, or give them with --checkpoint FILE"
+        "again, or give them as a file (--checkpoint FILE)"
     )
 
 
@@ -91,7 +91,7 @@ def _fetch(name: str, weights: HubFile) -> Path:
         raise ModelError(
             f"the weights of model {name!r} are not here: {weights.file} from {weights.repo} would be cached in "
             f"{folder}, but {reason}; run `trackmatte models download {name}` with a network, or give "
-            "--checkpoint FILE"
+            "a file of them (--checkpoint FILE)"
         ) from exc
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +13,19 @@ import pytest
 
 from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, commit_all, output_errors
+from trackmatte.io.pngs import is_marked, marked
+
+EMPTY_PNG = b"\x89PNG\r\n\x1a\n" + bytes(25)
+
+
+def frame(text: str) -> bytes:
+    """As if it were a PNG of ours that shows `text`."""
+    return marked(EMPTY_PNG + text.encode())
+
+
+def shown(path: Path) -> str:
+    assert is_marked(path)
+    return path.read_bytes()[-3:].decode()
 
 
 def test_a_file_appears_at_commit(tmp_path: Path) -> None:
@@ -149,34 +163,38 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 def test_a_folder_of_pngs_is_replaced_at_commit_alone(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "00000.png").write_text("old")
-    (tmp_path / "out" / "00001.png").write_text("old")
+    (tmp_path / "out" / "00000.png").write_bytes(frame("old"))
+    (tmp_path / "out" / "00001.png").write_bytes(frame("old"))
     with pytest.raises(OutputError, match="isn't empty"):
         PendingOutput(tmp_path / "out", overwrite=False, folder=True)
     pending = PendingOutput(tmp_path / "out", overwrite=True, folder=True)
-    (pending.temp / "00000.png").write_text("new")
-    assert (tmp_path / "out" / "00000.png").read_text() == "old"
+    (pending.temp / "00000.png").write_bytes(frame("new"))
+    assert shown(tmp_path / "out" / "00000.png") == "old"
     pending.commit()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert [shown(path) for path in (tmp_path / "out").iterdir()] == ["new"]
 
 
 def test_a_folder_that_holds_other_things_is_never_replaced(tmp_path: Path) -> None:
-    (tmp_path / "00000.png").touch()
-    (tmp_path / "thesis.tex").touch()
-    with pytest.raises(OutputError, match=r"thesis\.tex"):
-        PendingOutput(tmp_path, overwrite=True, folder=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "00000.png").write_bytes(frame("old"))
+    for name, data in (("thesis.tex", b""), ("00001.png", EMPTY_PNG + b"a mask that was painted by hand")):
+        (tmp_path / "out" / name).write_bytes(data)
+        with pytest.raises(OutputError, match=f"it holds '{name}', which trackmatte didn't write"):
+            PendingOutput(tmp_path / "out", overwrite=True, folder=True)
+        (tmp_path / "out" / name).unlink()
+    PendingOutput(tmp_path / "out", overwrite=True, folder=True).discard()
 
 
 def test_discarding_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "00000.png").write_text("old")
+    (tmp_path / "out" / "00000.png").write_bytes(frame("old"))
     pending = PendingOutput(tmp_path / "out", overwrite=True, folder=True)
-    (pending.temp / "00000.png").write_text("new")
+    (pending.temp / "00000.png").write_bytes(frame("new"))
     pending.discard()
     pending.discard()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (tmp_path / "out" / "00000.png").read_text() == "old"
+    assert shown(tmp_path / "out" / "00000.png") == "old"
 
 
 def test_long_names_keep_their_place(tmp_path: Path) -> None:
@@ -192,7 +210,7 @@ def test_all_outputs_get_their_names_or_none(tmp_path):
     """A name that is taken while the run goes on stops the others too, and what stood there stays."""
     (tmp_path / "a").write_text("old")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "00000.png").write_text("old")
+    (tmp_path / "c" / "00000.png").write_bytes(frame("old"))
     outputs = [
         PendingOutput(tmp_path / "a", overwrite=True),
         PendingOutput(tmp_path / "c", overwrite=True, folder=True),
@@ -203,24 +221,133 @@ def test_all_outputs_get_their_names_or_none(tmp_path):
         commit_all(outputs)
     for output in outputs:
         output.discard()
-    assert (tmp_path / "a").read_text() == (tmp_path / "c" / "00000.png").read_text() == "old"
+    assert (tmp_path / "a").read_text() == shown(tmp_path / "c" / "00000.png") == "old"
     assert sorted(os.listdir(tmp_path)) == ["a", "b", "c"]
 
 
 def test_a_rename_that_fails_puts_back_what_was_moved(tmp_path, monkeypatch):
     (tmp_path / "a").write_text("old")
-    outputs = [PendingOutput(tmp_path / "a", overwrite=True), PendingOutput(tmp_path / "b", overwrite=False)]
+    (tmp_path / "b").write_text("old")
+    (tmp_path / "empty").mkdir()
+    outputs = [
+        PendingOutput(tmp_path / "a", overwrite=True),
+        PendingOutput(tmp_path / "empty", overwrite=False, folder=True),
+        PendingOutput(tmp_path / "b", overwrite=True),
+    ]
     replace = os.replace
 
     def fails(source, target):
-        if str(target) == str(tmp_path / "b"):
+        if str(source) == str(outputs[2].temp):
             raise OSError(28, "No space left on device")
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OutputError, match="disk is full"):
         commit_all(outputs)
-    assert (tmp_path / "a").read_text() == "old"
+    for output in outputs:
+        output.discard()
+    assert (tmp_path / "a").read_text() == (tmp_path / "b").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b", "empty"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_name_that_is_taken_at_the_last_moment_is_left_alone(tmp_path, monkeypatch, folder):
+    """After the check, before the rename."""
+    output = PendingOutput(tmp_path / "out", overwrite=False, folder=folder)
+
+    def taken():
+        if folder:
+            output.path.mkdir()
+            (output.path / "theirs").touch()
+        else:
+            output.path.write_text("theirs")
+
+    monkeypatch.setattr(output, "check", taken)
+    with pytest.raises(OutputError, match="something else has taken the name"):
+        output.commit()
+    output.discard()
+    assert [path.name for path in tmp_path.rglob("*")] == (["out", "theirs"] if folder else ["out"])
+
+
+def test_the_mode_of_a_file_that_is_replaced_is_kept(tmp_path):
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o600)
+    pending = PendingOutput(tmp_path / "a", overwrite=True)
+    pending.commit()
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+def test_a_link_that_leads_to_itself_is_no_output(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(OutputError, match="leads back to itself"):
+        PendingOutput(tmp_path / "loop", overwrite=True)
+
+
+LEAVES = """
+import os, sys
+from trackmatte.io.atomic import PendingOutput, commit_all
+import trackmatte.io.atomic as atomic
+output = PendingOutput(sys.argv[1], overwrite=True, folder=sys.argv[2] == "folder")
+if sys.argv[3] == "committing":
+    atomic._rename = lambda *a, **k: os._exit(9)
+    commit_all([output])
+print(output.temp, flush=True)
+sys.stdin.read()
+os._exit(9)
+"""
+
+
+def leaving(path, kind, moment):
+    """A run that is killed once its stdin is closed, or while it gives the output its name."""
+    return subprocess.Popen(
+        [sys.executable, "-c", LEAVES, str(path), kind, moment],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_run_left_is_found_once_it_is_dead(tmp_path, kind):
+    run = leaving(tmp_path / "out", kind, "writing")
+    left = Path(run.stdout.readline().strip())
+    assert left.exists()
+    other = PendingOutput(tmp_path / "out", overwrite=False, folder=kind == "folder")
+    assert (left.exists(), other.notes) == (True, []), "a run that lives keeps its own"
+    other.discard()
+    run.communicate()
+    again = PendingOutput(tmp_path / "out", overwrite=False, folder=kind == "folder")
+    assert again.notes == [f"removed {left}, left by a run that was killed"]
+    assert os.listdir(tmp_path) == [again.temp.name]
+    again.discard()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_a_folder_that_a_killed_run_had_moved_away_comes_back(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "00000.png").write_bytes(frame("old"))
+    leaving(tmp_path / "out", "folder", "committing").communicate()
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(OutputError, match="exists and isn't empty"):
+        PendingOutput(tmp_path / "out", overwrite=False, folder=True)
+    assert shown(tmp_path / "out" / "00000.png") == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_what_belongs_to_other_outputs_is_left_alone(tmp_path):
+    names = [
+        ".other.mp4.0123abcd.part.mp4",
+        ".out.mp4.0123abcd.part.mov",
+        ".out.mp4.part.mp4",
+        "out.mp4.0123abcd.part.mp4",
+    ]
+    for name in names:
+        (tmp_path / name).touch()
+    pending = PendingOutput(tmp_path / "out.mp4", overwrite=False)
+    assert pending.notes == []
+    pending.discard()
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
 
 
 def test_links_are_written_through(tmp_path):

@@ -182,7 +182,18 @@ def test_auto_takes_what_is_there(monkeypatch):
     assert resolve_device("auto").type == "cuda"
 
 
-@pytest.mark.parametrize("name", ["cuda", "mps"])
+def test_a_gpu_by_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(ModelError, match="'cuda:2' is not there; this machine has 2"):
+        resolve_device("cuda:2")
+    for name in ("cpu:0", "cuda:", "cuda:-1", "cuda:one"):
+        with pytest.raises(ModelError, match="unknown device"):
+            resolve_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "mps"])
 def test_a_device_that_is_not_there_is_a_model_error(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
