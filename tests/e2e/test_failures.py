@@ -267,11 +267,10 @@ def test_too_little_memory_is_told(clip, out):
 def test_a_working_folder_that_is_gone_is_told(clip, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
-    command = (
-        f"cd {gone} && rmdir {gone} && {sys.executable} -m trackmatte track {clip} --box 10,10,40,40 --matte m.mp4"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    result = subprocess.run(command, shell=True, env=environment, capture_output=True, text=True, check=False)
+    program = "import os, sys; os.chdir(sys.argv[1]); os.rmdir(sys.argv[1])\n"
+    program += "from trackmatte.cli import main; main(sys.argv[2:])"
+    command = [sys.executable, "-c", program, gone, "track", clip, *BOX, "--matte", "m.mp4"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     check(result, 5, "m.mp4", "no longer there")
 
 
