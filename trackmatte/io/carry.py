@@ -1,6 +1,6 @@
 """The clip's sound and subtitles, carried over into a video that is being written.
 
-Their packets are read by opening the clip a second time, and go into the output between its pictures, by time, so that
+Their packets are read from the clip opened a second time, and go into the output between its pictures, by time, so that
 nothing piles up however long the clip is. How each stream gets there is told in `audio` and `subtitles`. Each
 that the container can take comes along, with its language and title.
 
@@ -21,7 +21,6 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from trackmatte.io.audio import sound_track
-from trackmatte.io.opening import open_container
 from trackmatte.io.subtitles import subtitle_track
 from trackmatte.io.timing import Clock
 
@@ -49,7 +48,7 @@ class CarriedTracks:
 
     def __init__(
         self,
-        clip: str,
+        source: InputContainer,
         output: OutputContainer,
         *,
         origin: Fraction = Fraction(0),
@@ -59,7 +58,7 @@ class CarriedTracks:
         """Adds a stream to `output` for each stream that is carried; its header must not be written yet.
 
         Args:
-            clip: the file to read from.
+            source: the clip, opened for this alone; `close` closes it.
             output: the container that is written.
             origin: time in the clip that becomes zero; what lies before it is left out.
             sound: whether sound comes along.
@@ -70,16 +69,10 @@ class CarriedTracks:
         self._output = output
         self._origin = origin
         self._reached = Fraction(-1)
-        self._source: InputContainer | None = None
+        self._source = source
         self._tracks: dict[int, _Track] = {}
         self._packets: Iterator[Packet[Any]] = iter(())
         self._waiting: deque[Packet[Any]] = deque()
-        try:
-            self._source = source = open_container(clip)
-        except (av.FFmpegError, OSError) as exc:
-            what = "sound" if sound else "subtitles"
-            self.notes.append(f"the {what} of {clip} can't be read: {_text(exc)}")
-            return
         if sound:
             for number, stream in enumerate(source.streams.audio, 1):
                 self._add_sound(stream, f"sound stream {number}")
@@ -90,7 +83,7 @@ class CarriedTracks:
         if self._tracks:
             clock = Clock(source)
             if not clock.jumping:  # where it may jump, no time tells the place
-                self._seek(source)
+                self._seek()
             self._packets = clock.demux([source.streams[index] for index in self._tracks])
 
     def _add_sound(self, stream: Any, name: str) -> None:
@@ -107,12 +100,12 @@ class CarriedTracks:
         else:
             self._tracks[stream.index] = track
 
-    def _seek(self, source: InputContainer) -> None:
+    def _seek(self) -> None:
         """Skips what lies well before the origin."""
         target = self._origin - _SEEK_MARGIN
         if target > _SEEK_MARGIN:
             with contextlib.suppress(av.FFmpegError):  # a file that can't seek is read from its beginning
-                source.seek(int(target * av.time_base), backward=True)
+                self._source.seek(int(target * av.time_base), backward=True)
 
     def write_until(self, seconds: Fraction) -> None:
         """Writes what comes before a time of the output.
@@ -183,9 +176,7 @@ class CarriedTracks:
 
     def close(self) -> None:
         """Closes the clip."""
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+        self._source.close()
         self._packets = iter(())
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import av
 import numpy as np
-from av.container import OutputContainer
+from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from trackmatte.errors import OutputError, UsageError
@@ -30,6 +30,7 @@ from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.carry import CarriedTracks
 from trackmatte.io.encoders import VideoKind, VideoSpec, check_suffix, choose_spec
 from trackmatte.io.metadata_out import write_chapters, write_tags
+from trackmatte.io.opening import open_container
 from trackmatte.io.pictures import PictureEncoder
 from trackmatte.types import ClipInfo, Frame
 
@@ -91,11 +92,14 @@ class VideoWriter:
         choose_spec(self.path, kind=kind, width=clip.width, height=clip.height, deep=clip.bit_depth > _SHALLOW)
         self.pending = PendingOutput(self.path, overwrite=overwrite, source=clip.path)
         self._left_out: list[str] = []
+        self._notes: list[str] = []
+        self._subtitles = kind == "color" and bool(clip.metadata.subtitles)
+        self._source = self._open_source() if self._audio or self._subtitles else None
 
     @property
     def notes(self) -> list[str]:
         """What could not be carried over, and what was found beside the output, as sentences."""
-        notes = [*self.pending.notes, *(self._carried.notes if self._carried is not None else ())]
+        notes = [*self.pending.notes, *self._notes, *(self._carried.notes if self._carried is not None else ())]
         left_out = [*self._left_out, *(self._carried.left_out if self._carried is not None else ())]
         return [*notes, f"{self.path.name} goes without {', '.join(left_out)}"] if left_out else notes
 
@@ -164,11 +168,21 @@ class VideoWriter:
         self._left_out = write_tags(output, self._clip, first)
         if self._kind != "matte" and not spec.hdr10 and (metadata.mastering_display or metadata.content_light):
             self._left_out.append("the HDR10 metadata")
-        subtitles = self._kind == "color" and bool(metadata.subtitles)
-        if self._audio or subtitles:
+        if self._source is not None:
             self._carried = CarriedTracks(
-                self._clip.path, output, origin=origin, sound=self._audio, subtitles=subtitles
+                self._source, output, origin=origin, sound=self._audio, subtitles=self._subtitles
             )
+
+    def _open_source(self) -> InputContainer | None:
+        """Opens the clip at once, so that it may be moved before the first frame."""
+        try:
+            return open_container(self._clip.path)
+        except (av.FFmpegError, OSError) as exc:
+            what = "sound" if self._audio else "subtitles"
+            self._notes.append(
+                f"the {what} of {self._clip.path} can't be read: {getattr(exc, 'strerror', None) or exc}"
+            )
+            return None
 
     def _mux(self, packets: list[Packet[Any]]) -> None:
         """Writes picture packets, each after the sound that comes before it."""
@@ -180,8 +194,8 @@ class VideoWriter:
 
     def _close(self) -> None:
         """Closes the clip and the container, which writes the container's index."""
-        if self._carried is not None:
-            self._carried.close()
+        if self._source is not None:
+            self._source.close()
         container, self._container = self._container, None
         if container is not None:
             container.close()

@@ -230,6 +230,18 @@ def test_a_source_that_is_gone_is_told(tmp_path: Path) -> None:
     assert "can't be read" in writer.notes[0]
 
 
+def test_a_source_that_is_moved_meanwhile_keeps_its_sound(tmp_path: Path) -> None:
+    source = make_source(tmp_path / "source.mp4", seconds=1)
+    clip = clip_info(source, audio=(AudioInfo("aac", SAMPLE_RATE, 1),))
+    writer = VideoWriter(tmp_path / "out.mp4", clip=clip, kind="color")
+    source.rename(tmp_path / "moved.mp4")
+    for frame in frames(5):
+        writer.write(frame)
+    writer.finish()
+    assert writer.notes == []
+    assert beeps(tmp_path / "out.mp4") == pytest.approx([0], abs=TOLERANCE)
+
+
 def test_onset_tells_silence_from_sound() -> None:
     assert onset(np.r_[np.zeros(480), np.ones(10)], 48000) == pytest.approx(0.01)
     assert np.isnan(onset(np.zeros(10), 48000))
