@@ -134,7 +134,7 @@ def print_models() -> None:
     table = Table("model", "weights", "from", "here", box=None)
     for entry in list_models():
         table.add_row(entry.name, entry.size, entry.source, "yes" if entry.here else "no")
-    Console(file=sys.stdout).print(table)
+    Console(file=sys.stdout, markup=False).print(table)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
@@ -142,5 +142,5 @@ def print_evaluation(evaluation: Evaluation) -> None:
     facts = evaluation.to_json()
     table = Table("object", "J", "F", "J&F", box=None)
     for entry in [*facts["objects"], {"name": "mean", **{key: facts[key] for key in ("J", "F", "J&F")}}]:
-        table.add_row(entry["name"], *(f"{entry[key]:.1f}" for key in ("J", "F", "J&F")))
-    Console(file=sys.stdout).print(table)
+        table.add_row(printable(entry["name"]), *(f"{entry[key]:.1f}" for key in ("J", "F", "J&F")))
+    Console(file=sys.stdout, markup=False).print(table)
