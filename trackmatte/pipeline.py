@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from trackmatte.errors import UsageError
 from trackmatte.io.atomic import commit_all
@@ -21,6 +21,8 @@ from trackmatte.outputs import Output
 from trackmatte.schedule import Schedule, check_times, cut, object_names
 from trackmatte.tracker.prompts import check
 from trackmatte.types import WHOLE, ClipInfo, Frame, ObjectMasks, Prompt, Range
+
+Seeds = Literal["pinned", "memory", "ahead"]
 
 if TYPE_CHECKING:
     from trackmatte.tracker.model import Model
@@ -43,7 +45,7 @@ def check_prompts(prompts: Sequence[Prompt], clip: ClipInfo, span: Range = WHOLE
 
 
 def track_frames(
-    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE
+    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE, seeds: Seeds = "pinned"
 ) -> Generator[Tracked, None, None]:
     """Tracks the prompted objects through the clip, one frame in, one result out.
 
@@ -52,6 +54,8 @@ def track_frames(
         prompts: clicks, boxes and masks; at a later frame they seed an object there, or correct it from there on.
         model: from `load_model`.
         span: the part of the clip to track.
+        seeds: how a later prompt of an object is remembered: `pinned`, for good; `memory`, as any frame, soon
+            forgotten; `ahead`, for good and before tracking begins, so that it changes what lies before it, too.
 
     Yields:
         Each frame of `span` with the masks of all objects, in presentation order.
@@ -60,12 +64,17 @@ def track_frames(
         PromptError: a prompt can't be used. InputError: the clip can't be read to its end.
     """
     from trackmatte.kernels.threads import halved
-    from trackmatte.tracker.propagate import Propagator
+    from trackmatte.tracker.propagate import PropagateOptions, Propagator
 
     model.check_process()
     check_prompts(prompts, clip.info, span)
     schedule = Schedule(prompts)
-    propagator = Propagator(model, height=clip.info.height, width=clip.info.width, names=object_names(prompts))
+    options = PropagateOptions(seeds=seeds, conditioning=len(prompts) if seeds == "ahead" else None)
+    propagator = Propagator(
+        model, height=clip.info.height, width=clip.info.width, names=object_names(prompts), options=options
+    )
+    if seeds == "ahead":
+        _pin(clip, prompts, span, propagator)
     with ExitStack() as stack:
         frames = stack.enter_context(prefetch(cut(clip, span)))
         seen = _look(frames, schedule, propagator)
@@ -73,9 +82,21 @@ def track_frames(
             stack.enter_context(halved())
             seen = stack.enter_context(prefetch(seen, depth=1))
         for frame, due, image in seen:
-            if due:
+            if due and seeds != "ahead":
                 propagator.seed(due)
             yield frame, propagator.step(frame, image)
+    schedule.finish()
+
+
+def _pin(clip: VideoReader, prompts: Sequence[Prompt], span: Range, propagator: Propagator) -> None:
+    """Reads the clip up to the last prompt, for the frames that have one."""
+    schedule = Schedule(prompts)
+    with prefetch(cut(clip, span)) as frames:
+        for frame in frames:
+            if due := schedule.due(frame):
+                propagator.pin(frame, due)
+            if schedule.over:
+                break
     schedule.finish()
 
 
@@ -91,11 +112,13 @@ def _look(
 
 
 def track(
-    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE
+    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE, seeds: Seeds = "pinned"
 ) -> Generator[ObjectMasks, None, None]:
     """The masks alone of `track_frames`, which see: a result a frame, while the clip streams by."""
     _check_kinds(clip, prompts, model)
-    for _, masks in track_frames(clip, prompts, model=model, span=span):
+    if seeds not in ("pinned", "memory", "ahead"):
+        raise UsageError(f"seeds={seeds!r} is unknown; give 'pinned', 'memory' or 'ahead'")
+    for _, masks in track_frames(clip, prompts, model=model, span=span, seeds=seeds):
         yield masks
 
 

@@ -63,6 +63,11 @@ class Schedule:
         self._waiting = [prompt for prompt in self._waiting if prompt not in due]
         return due
 
+    @property
+    def over(self) -> bool:
+        """Whether all prompts were handed out."""
+        return not self._waiting
+
     def finish(self) -> None:
         """Says so when prompts are left over at the end of what was tracked.
 

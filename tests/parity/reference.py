@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -135,14 +136,47 @@ def _add(predictor, state, frame, name, prompts):
     )
 
 
-def run_reference(predictor, clip, prompts):
+def _clear_around(predictor, state, frame, place):
+    """What `clear_non_cond_mem_around_input` calls and is missing there, after its twin for all objects."""
+    reach = predictor.memory_temporal_stride_for_eval * predictor.num_maskmem
+    for index in range(frame - reach, frame + reach + 1):
+        state["output_dict_per_obj"][place]["non_cond_frame_outputs"].pop(index, None)
+
+
+def _propagated(predictor, state, clip, prompts):
+    """All prompts declared, then one propagation; nothing for the frames before the first prompt."""
+    for index, given in prompts.items():
+        for name in dict.fromkeys(prompt.name for prompt in given):
+            _add(predictor, state, index, name, [prompt for prompt in given if prompt.name == name])
+    yield from (({}, None) for _ in range(min(prompts)))
+    for index, _, large in predictor.propagate_in_video(state):
+        yield _outputs(state, index), large
+
+
+def _outputs(state, index):
+    expected = {}
+    for name, place in state["obj_id_to_idx"].items():
+        outputs = state["output_dict_per_obj"][place]
+        out = outputs["cond_frame_outputs"].get(index) or outputs["non_cond_frame_outputs"][index]
+        expected[name] = Expected(out["pred_masks"], out["object_score_logits"], out["obj_ptr"])
+    return expected
+
+
+def run_reference(predictor, clip, prompts, *, seeds="memory", forget=False):
     """Tracks the clip with prompts {frame: [prompt, ...]}; yields {name: Expected} a frame, and the large logits.
 
-    A new object's prompts are given before its frame is tracked, a correction's after, as in an interactive session.
+    A new object's prompts are given before its frame is tracked, a correction's after, as in an interactive session;
+    with `ahead` all are given before propagation. `pinned` and `forget` are switches of the predictor's.
     """
+    predictor.add_all_frames_to_correct_as_cond = seeds == "pinned"
+    predictor.clear_non_cond_mem_around_input = forget
+    predictor._clear_obj_non_cond_mem_around_input = functools.partial(_clear_around, predictor)
     state = predictor.init_state(str(clip.folder))
     known = set()
     with torch.inference_mode():
+        if seeds == "ahead":
+            yield from _propagated(predictor, state, clip, prompts)
+            return
         for index in range(len(clip.frames)):
             by_name = {}
             for prompt in prompts.get(index, ()):
@@ -157,11 +191,7 @@ def run_reference(predictor, clip, prompts):
                 _add(predictor, state, index, name, by_name[name])
             predictor.propagate_in_video_preflight(state)
             known |= set(by_name)
-            expected = {}
-            for name, place in state["obj_id_to_idx"].items():
-                outputs = state["output_dict_per_obj"][place]
-                out = outputs["cond_frame_outputs"].get(index) or outputs["non_cond_frame_outputs"][index]
-                expected[name] = Expected(out["pred_masks"], out["object_score_logits"], out["obj_ptr"])
+            expected = _outputs(state, index)
             every = torch.cat([entry.logits for entry in expected.values()])
             _, large = predictor._get_orig_video_res_output(state, every)
             yield expected, large

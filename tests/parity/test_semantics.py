@@ -45,19 +45,25 @@ SCENES = {
 }
 
 
-def propagate(model, clip, prompts, **options):
-    propagator = Propagator(model, height=120, width=160, options=PropagateOptions(fill_hole_area=0, **options))
+def propagate(model, clip, prompts, *, seeds="memory", **options):
+    options = PropagateOptions(fill_hole_area=0, seeds=seeds, **options)
+    propagator = Propagator(model, height=120, width=160, options=options)
+    if seeds == "ahead":
+        for index, given in prompts.items():
+            propagator.pin(clip.frames[index], given)
     for frame in clip.frames:
-        propagator.seed(prompts.get(frame.index, []))
+        if seeds != "ahead":
+            propagator.seed(prompts.get(frame.index, []))
         yield frame, propagator.names, propagator.advance(frame)
 
 
-def distances(both, clip, prompts, **options):
+def distances(both, clip, prompts, *, seeds="memory", forget=False, **options):
     """A row for each frame and object: the largest difference of logits, of scores and of pointers."""
     model, predictor = both
     rows = []
-    ours = propagate(model, clip, prompts, **options)
-    for (_, names, prediction), (expected, _) in zip(ours, run_reference(predictor, clip, prompts), strict=True):
+    ours = propagate(model, clip, prompts, seeds=seeds, forget=forget, **options)
+    theirs = run_reference(predictor, clip, prompts, seeds=seeds, forget=forget)
+    for (_, names, prediction), (expected, _) in zip(ours, theirs, strict=True):
         tracked = [names[place] for place in prediction.places]
         assert sorted(tracked) == sorted(expected)
         for i, name in enumerate(tracked):
@@ -78,6 +84,29 @@ def test_logits_follow_the_reference(both, clip, scene, monkeypatch):
     """What is computed: with memory in float32 on both sides, so that no rounding to bfloat16 tips the other way."""
     keep_float32(monkeypatch)
     rows = distances(both, clip, SCENES[scene](clip.masks))
+    assert rows.max() < TOLERANCE, f"row {rows.max(axis=1).argmax()}: {rows.max(axis=0)}"
+
+
+LATER = {
+    "corrected by clicks": SCENES["corrected by clicks"],
+    "both corrected, one joins": SCENES["both corrected, one joins"],
+    "corrected often": lambda masks: {
+        0: [Point(30, 45)],
+        4: [Mask(masks[4])],
+        7: [Point(70, 50), Point(100, 20, False)],
+        CORRECT: [Box(52, 30, 92, 70)],
+        15: [Point(90, 60)],
+    },
+}
+
+
+@pytest.mark.parametrize("scene", LATER)
+@pytest.mark.parametrize(("seeds", "forget"), [("pinned", False), ("pinned", True), ("ahead", False)])
+def test_later_seeds_are_remembered_as_the_reference_does(both, clip, scene, seeds, forget, monkeypatch):
+    if seeds == "ahead" and scene == "both corrected, one joins":
+        pytest.skip("a negative click says nothing of an object that nobody has tracked")
+    keep_float32(monkeypatch)
+    rows = distances(both, clip, LATER[scene](clip.masks), seeds=seeds, forget=forget)
     assert rows.max() < TOLERANCE, f"row {rows.max(axis=1).argmax()}: {rows.max(axis=0)}"
 
 
@@ -163,14 +192,14 @@ def test_deep_frames_track_as_their_8_bit_twins(both, clip):
     assert all(torch.equal(a.decoded.logits, b.decoded.logits) for (_, _, a), (_, _, b) in pairs)
 
 
-def _wrong_select(bank, rows, step, *, pointers):
-    memories = SELECT(bank, rows, step, pointers=pointers)
+def _wrong_select(bank, rows, readings, *, pointers):
+    memories = SELECT(bank, rows, readings, pointers=pointers)
     memories.maps[:, 1:] = memories.maps[:, 1:].flip(1)
     return memories
 
 
-def _old_pointers(bank, rows, step, *, pointers):
-    memories = SELECT(bank, rows, step, pointers=pointers)
+def _old_pointers(bank, rows, readings, *, pointers):
+    memories = SELECT(bank, rows, readings, pointers=pointers)
     memories.pointers[:, 1:] = memories.pointers[:, :1]
     return memories
 

@@ -1,29 +1,33 @@
-"""The tracker's only tensor state: what each object remembers of earlier frames, in slots that never grow.
+"""The tracker's only tensor state: what each object remembers of other frames, in slots that never grow with the clip.
 
-An object keeps the frame of its first prompt (the conditioning frame) for good, the maps of six earlier frames and the
-pointers of the last fifteen, as SAM 2's memory bank does (arXiv 2408.00714, section 4; `sam2_base.py`). The six are the
-last ones; or, with a stride, the last one and those before it whose number the stride divides.
+Frames are known by their index in the clip. As in SAM 2's memory bank (arXiv 2408.00714, section 4; `sam2_base.py`),
+an object keeps its conditioning frames, those that were prompted: the first of them for good, and the nearest others.
+Of the frames that were tracked it keeps the maps of six and the pointers of fifteen: the last ones; or, with a stride,
+the maps of the last one and of those before it whose index the stride divides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 
 @dataclass(frozen=True, slots=True)
 class MemorySize:
-    """Capacity of one object's memory.
+    """Capacity of one object's memory, and how it is read.
 
     Attributes:
-        maps: maps remembered at a time, the conditioning frame's among them.
-        pointers: slots for pointers, the conditioning frame's among them.
+        maps: maps read at a time, one conditioning frame's among them.
+        pointers: pointers read at a time, one conditioning frame's among them.
         tokens: positions of a map, h * w.
         map_width: channels of a map.
         pointer_width: channels of a pointer.
         stride: from the last frame but one on, maps of every stride-th frame are remembered.
+        conditioning: most conditioning frames that are read at a time.
+        past_pointers: conditioning frames that are still to come count by their maps alone.
+        signed_ages: the age of a frame that is still to come is negative, else positive too.
     """
 
     maps: int
@@ -32,33 +36,79 @@ class MemorySize:
     map_width: int
     pointer_width: int
     stride: int = 1
+    conditioning: int = 6
+    past_pointers: bool = True
+    signed_ages: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memories:
-    """What B objects remember, the conditioning frame first, then from the oldest map, or the latest pointer, on.
+    """What B objects remember: conditioning frames first, then from the oldest map, or the latest pointer, on.
 
     Attributes:
-        maps: (B, M, h * w, C_map) bfloat16; map 0 is the conditioning frame's, map M - 1 that of the last frame.
-        pointers: (B, P, C) float32; pointer 0 is the conditioning frame's, pointer k that of k frames ago.
+        maps: (B, M, h * w, C_map) bfloat16.
+        times: M times when a map was made: 0 for a conditioning frame, else from 1, the oldest that may be remembered,
+            to `MemorySize.maps` - 1, the last frame.
+        pointers: (B, P, C) float32.
         ages: B times P, how many frames ago each pointer was written.
         longest: the age that counts as 1 when ages are encoded.
     """
 
     maps: torch.Tensor
+    times: tuple[int, ...]
     pointers: torch.Tensor
     ages: tuple[tuple[int, ...], ...]
     longest: int
 
 
-class MemoryBank:
-    """Slots for a number of objects, each object a row. Rows are handed out by `write` and freed by `evict`."""
+@dataclass(slots=True)
+class _Row:
+    """Which frame each slot of an object holds.
 
-    def __init__(self, size: MemorySize, *, device: torch.device, rows: int = 1) -> None:
-        """Reserves the slots of `rows` objects; more rows are reserved when more objects join."""
+    Attributes:
+        conditioning: slots of conditioning frames by index, in the order in which they were written.
+        maps: index by slot, of tracked frames.
+        pointers: index by slot, of tracked frames.
+    """
+
+    conditioning: dict[int, int] = field(default_factory=dict)
+    maps: dict[int, int] = field(default_factory=dict)
+    pointers: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which slots one object reads at a frame. Objects of equal `shape` are read together."""
+
+    times: tuple[int, ...]
+    maps: tuple[int, ...]
+    pointers: tuple[int, ...]
+    ages: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[tuple[int, ...], int]:
+        """The times of the maps, and how many pointers there are."""
+        return self.times, len(self.pointers)
+
+
+class MemoryBank:
+    """Slots for a number of objects, each object a row. Rows are handed out by `claim` and freed by `evict`."""
+
+    def __init__(
+        self, size: MemorySize, *, device: torch.device, rows: int = 1, conditioning: int | None = None
+    ) -> None:
+        """Reserves the slots of `rows` objects; more rows are reserved when more objects join.
+
+        Args:
+            size: of one object's memory.
+            device: where it lies.
+            rows: how many objects are expected.
+            conditioning: conditioning frames that each keeps; None for as many as are read at a time.
+        """
         self._size = size
+        self._kept = conditioning or size.conditioning
         self._device = device
-        self._first: list[int | None] = []
+        self._rows: list[_Row | None] = []
         self._maps = torch.empty(0)
         self._pointers = torch.empty(0)
         self._reserve(rows)
@@ -70,97 +120,165 @@ class MemoryBank:
 
     def claim(self) -> int:
         """A row for a new object, which remembers nothing until its first `write`."""
-        for row, first in enumerate(self._first):
-            if first is None:
-                self._first[row] = -1
-                return row
-        self._reserve(2 * len(self._first))
+        for place, row in enumerate(self._rows):
+            if row is None:
+                self._rows[place] = _Row()
+                return place
+        self._reserve(2 * len(self._rows))
         return self.claim()
 
-    def filled(self, row: int, step: int) -> tuple[int, int]:
-        """How many maps and pointers the row has at `step`, the conditioning frame's not counted.
-
-        Rows with equal numbers can be selected together.
-        """
-        return len(self._map_steps(row, step)), min(step - self._first_step(row), self._size.pointers) - 1
-
     def write(
-        self, rows: Sequence[int], step: int, maps: torch.Tensor, pointers: torch.Tensor, *, first: Sequence[bool]
+        self,
+        rows: Sequence[int],
+        index: int,
+        maps: torch.Tensor,
+        pointers: torch.Tensor,
+        *,
+        conditioning: Sequence[bool],
     ) -> None:
-        """Stores what the objects of `rows` keep of frame `step`, over the oldest.
+        """Stores what the objects of `rows` keep of a frame, over what is least wanted.
 
         Args:
             rows: B rows.
-            step: number of the frame; each row is written at every step from its first one on.
+            index: of the frame.
             maps: (B, h * w, C_map).
             pointers: (B, C).
-            first: B times, whether the frame is the row's conditioning frame; what the row held is then forgotten.
+            conditioning: B times, whether the frame was prompted and stays.
         """
-        size = self._size
-        for i, (row, is_first) in enumerate(zip(rows, first, strict=True)):
-            if is_first:
-                self._first[row] = step
-            self._maps[row, 0 if is_first else self._map_slot(step)] = maps[i]
-            self._pointers[row, 0 if is_first else 1 + step % (size.pointers - 1)] = pointers[i]
+        for i, (place, stays) in enumerate(zip(rows, conditioning, strict=True)):
+            row = self._row(place)
+            if stays:
+                slot = self._conditioning_slot(row, index)
+                map_slot, pointer_slot = slot, slot
+            else:
+                map_slot, pointer_slot = self._map_slot(index), self._pointer_slot(index)
+                row.maps[map_slot] = row.pointers[pointer_slot] = index
+            self._maps[place, map_slot] = maps[i]
+            self._pointers[place, pointer_slot] = pointers[i]
 
-    def select(self, rows: Sequence[int], step: int, *, pointers: int) -> Memories:
-        """What the objects of `rows` remember at frame `step`.
+    def forget_around(self, place: int, index: int) -> None:
+        """Forgets tracked frames as near as maps are read, which a correction may have made untrue."""
+        reach = self._size.stride * self._size.maps
+        row = self._row(place)
+        for held in (row.maps, row.pointers):
+            for slot in [slot for slot, frame in held.items() if abs(frame - index) <= reach]:
+                del held[slot]
+
+    def reading(self, place: int, index: int, *, pointers: int, reverse: bool = False) -> Reading:
+        """What an object reads at a frame.
 
         Args:
-            rows: B rows of equal `filled`.
-            step: number of the frame about to be tracked.
-            pointers: most pointers to return, the conditioning frame's among them; at most the capacity.
+            place: its row.
+            index: of the frame about to be tracked.
+            pointers: most pointers to read, one conditioning frame's among them; at most the capacity.
+            reverse: the clip is tracked backwards.
         """
-        size = self._size
-        last_pointers = min(self.filled(rows[0], step)[1], pointers - 1)
-        map_slots = [0, *map(self._map_slot, self._map_steps(rows[0], step))]
-        pointer_slots = [0, *(1 + (step - k) % (size.pointers - 1) for k in range(1, last_pointers + 1))]
-        recent = range(1, last_pointers + 1)
-        ages = tuple((step - self._first_step(row), *recent) for row in rows)
+        row, sign = self._row(place), -1 if reverse else 1
+        chosen = self._nearest(row, index)
+        others = {frame: slot for frame, slot in row.conditioning.items() if frame not in chosen}
+        times, maps = [0] * len(chosen), list(chosen.values())
+        for time, frame in self._wanted(index, sign):
+            slot = self._map_slot(frame)
+            if row.maps.get(slot) == frame:
+                times.append(time)
+                maps.append(slot)
+            elif frame in others:
+                times.append(time)
+                maps.append(others[frame])
+        ages, found = [], []
+        for frame, slot in chosen.items():
+            age = sign * (index - frame)
+            if age >= 0 or not self._size.past_pointers:
+                ages.append(age if self._size.signed_ages else abs(age))
+                found.append(slot)
+        for age in range(1, pointers):
+            frame = index - sign * age
+            slot = self._pointer_slot(frame)
+            if row.pointers.get(slot) == frame:
+                ages.append(age)
+                found.append(slot)
+            elif frame in others:
+                ages.append(age)
+                found.append(others[frame])
+        return Reading(tuple(times), tuple(maps), tuple(found), tuple(ages))
+
+    def select(self, rows: Sequence[int], readings: Sequence[Reading], *, pointers: int) -> Memories:
+        """What objects remember.
+
+        Args:
+            rows: B rows.
+            readings: B of equal `shape`.
+            pointers: as for `reading`.
+        """
         return Memories(
-            self._gather(self._maps, rows, map_slots),
-            self._gather(self._pointers, rows, pointer_slots),
-            ages,
+            self._gather(self._maps, rows, [one.maps for one in readings]),
+            readings[0].times,
+            self._gather(self._pointers, rows, [one.pointers for one in readings]),
+            tuple(one.ages for one in readings),
             max(pointers - 1, 1),
         )
 
-    def evict(self, row: int) -> None:
+    def evict(self, place: int) -> None:
         """Frees the row of an object that left."""
-        self._first[row] = None
+        self._rows[place] = None
 
     def reset(self) -> None:
         """Frees all rows."""
-        self._first = [None] * len(self._first)
+        self._rows = [None] * len(self._rows)
 
-    def _first_step(self, row: int) -> int:
-        first = self._first[row]
-        assert first is not None
-        return first
+    def _row(self, place: int) -> _Row:
+        row = self._rows[place]
+        assert row is not None
+        return row
 
-    def _map_steps(self, row: int, step: int) -> list[int]:
-        """The frames whose maps the row remembers at `step`, ascending, without its conditioning frame."""
+    def _nearest(self, row: _Row, index: int) -> dict[int, int]:
+        """The conditioning frames that are read at `index`: the first one, and the nearest others."""
+        frames = list(row.conditioning)
+        if len(frames) > self._size.conditioning:
+            others = sorted(frames[1:], key=lambda frame: abs(frame - index))
+            frames = [frames[0], *others[: self._size.conditioning - 1]]
+        return {frame: row.conditioning[frame] for frame in frames}
+
+    def _wanted(self, index: int, sign: int) -> list[tuple[int, int]]:
+        """The tracked frames whose maps are read at `index`, and the time of each, from the oldest on."""
         maps, stride = self._size.maps, self._size.stride
-        nearest = (step - 2) // stride * stride
-        steps = (step - 1, *range(nearest, nearest - (maps - 2) * stride, -stride))
-        return [earlier for earlier in reversed(steps) if earlier > self._first_step(row)]
+        nearest = sign * ((sign * index - 2) // stride * stride)
+        wanted = [(maps - ago, nearest - sign * (ago - 2) * stride) for ago in range(maps - 1, 1, -1)]
+        return [*wanted, (maps - 1, index - sign)]
 
-    def _map_slot(self, step: int) -> int:
+    def _conditioning_slot(self, row: _Row, index: int) -> int:
+        """The slot of a conditioning frame; where all are taken, that of the oldest but the first."""
+        if index in row.conditioning:
+            return row.conditioning[index]
+        if len(row.conditioning) < self._kept:
+            slot = len(row.conditioning)
+        else:
+            slot = row.conditioning.pop(list(row.conditioning)[min(1, self._kept - 1)])
+        row.conditioning[index] = slot
+        return slot
+
+    def _map_slot(self, index: int) -> int:
         """Frames that the stride divides take turns; the others share the last slot, as only the latest is wanted."""
         size = self._size
-        return size.maps if step % size.stride else 1 + step // size.stride % (size.maps - 1)
+        turns = size.maps - 1
+        return self._kept + (turns if index % size.stride else index // size.stride % turns)
 
-    def _gather(self, slots: torch.Tensor, rows: Sequence[int], order: list[int]) -> torch.Tensor:
+    def _pointer_slot(self, index: int) -> int:
+        return self._kept + index % (self._size.pointers - 1)
+
+    def _gather(self, slots: torch.Tensor, rows: Sequence[int], order: Sequence[Sequence[int]]) -> torch.Tensor:
         if len(rows) == 1:
-            return slots[rows[0]][order][None]
-        row_index = torch.tensor(list(rows), device=self._device)[:, None]
-        return slots[row_index, torch.tensor(order, device=self._device)]
+            return slots[rows[0]][list(order[0])][None]
+        place = torch.tensor(list(rows), device=self._device)[:, None]
+        return slots[place, torch.tensor([list(one) for one in order], dtype=torch.long, device=self._device)]
 
     def _reserve(self, rows: int) -> None:
-        size, held = self._size, len(self._first)
-        slots = size.maps + (size.stride > 1)
+        size, held = self._size, len(self._rows)
+        slots = self._kept + size.maps - 1 + (size.stride > 1)
         maps = torch.zeros(rows, slots, size.tokens, size.map_width, dtype=torch.bfloat16, device=self._device)
-        pointers = torch.zeros(rows, size.pointers, size.pointer_width, device=self._device)
+        kept = self._kept + size.pointers - 1
+        pointers = torch.zeros(rows, kept, size.pointer_width, device=self._device)
         if held:
             maps[:held], pointers[:held] = self._maps, self._pointers
         self._maps, self._pointers = maps, pointers
-        self._first += [None] * (rows - held)
+        self._rows += [None] * (rows - held)

@@ -19,6 +19,7 @@ from sam2.modeling.sam2_utils import get_1d_sine_pe
 from trackmatte.tracker.memory import Memories, MemorySize
 from trackmatte.tracker.twins import NetworkOptions, compile_encoder, use_twins
 
+_CONDITIONING = 6  # conditioning frames that are read at a time where the network sets no limit
 NO_OBJECT = -1024.0  # logit of every pixel of an absent object
 _MASK_SCALE, _MASK_BIAS = 20.0, -10.0  # from a given mask's 0 and 1 to logits
 _CLAMP = 32.0  # of an earlier mask's logits, when they go back in as a prompt
@@ -112,6 +113,9 @@ class Network:
             map_width=modules.mem_dim,
             pointer_width=modules.hidden_dim,
             stride=modules.memory_temporal_stride_for_eval,
+            conditioning=most if (most := modules.max_cond_frames_in_attn) > 0 else _CONDITIONING,
+            past_pointers=modules.only_obj_ptrs_in_the_past_for_eval,
+            signed_ages=modules.use_signed_tpos_enc_to_obj_ptrs,
         )
 
     def encode_image(self, pixels: torch.Tensor) -> ImageFeatures:
@@ -144,12 +148,11 @@ class Network:
             alone: torch.Tensor = image.top + modules.no_mem_embed.view(1, -1, 1, 1)
             return alone
         pointers, pointer_position = self._pointer_tokens(memories)
-        latest = self._map_position[self._map_position.shape[0] - memories.maps.shape[1] + 1 :]
         attended: torch.Tensor = modules.memory_attention(
             image.top.flatten(2).mT,
             image.position,
             memories.maps,
-            torch.cat([self._map_position[:1], latest]),
+            self._map_position[list(memories.times)],
             pointers,
             pointer_position,
         )

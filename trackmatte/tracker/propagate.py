@@ -1,8 +1,8 @@
 """The tracker: one frame in, the masks of all objects out, and nothing kept but the memory bank.
 
-What follows which frame is SAM 2's video predictor's, with its default settings (`sam2/sam2_video_predictor.py`): an
-object's first prompt is decoded without memory and becomes its conditioning frame; a prompt on a later frame
-corrects what was tracked there, and counts as an ordinary memory from then on.
+What follows which frame is SAM 2's video predictor's (`sam2/sam2_video_predictor.py`): an object's first prompt is
+decoded without memory and becomes a conditioning frame; a prompt on a later frame corrects what was tracked there. How
+that is remembered is `PropagateOptions.seeds`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,14 +18,16 @@ import torch.nn.functional as F
 
 from trackmatte.errors import ModelError, PromptError
 from trackmatte.kernels.pixels import Normalizer, resize_square
-from trackmatte.tracker.memory import MemoryBank
+from trackmatte.tracker.memory import MemoryBank, Reading
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
 from trackmatte.tracker.objects import ObjectTable
-from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes
+from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes, part_at
 from trackmatte.tracker.prompts import ObjectPrompt, gather
 from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
 
+Seeds = Literal["pinned", "memory", "ahead"]
+_MOST_TAKEN = 0.4  # of a mask, by one click; more is what the network took for the object itself
 _SAM2_SIZE = 1024  # of the picture that SAM 2's networks see, whose masks are a quarter as large
 
 
@@ -33,16 +36,29 @@ class PropagateOptions:
     """How masks follow from the network's output.
 
     Attributes:
+        seeds: how a later prompt of an object is remembered: `pinned`, as a conditioning frame that stays (the
+            predictor with `add_all_frames_to_correct_as_cond`); `memory`, as an ordinary frame (the predictor's
+            default); `ahead`, as a conditioning frame that is known before the first frame is tracked, by `pin` (the
+            predictor, where prompts are declared before propagation).
+        forget: a later prompt makes the object forget what was tracked shortly before it (the predictor's
+            `clear_non_cond_mem_around_input`).
+        edit: a click on a tracked frame adds to the mask, or takes from it, what it means without memory; else the
+            network decodes it in the light of memory and of the mask, as the predictor does.
         overlap: `exclusive` gives each pixel to one object at most; `allow` lets masks overlap.
         fill_hole_area: holes of at most so many pixels of a mask of 256 x 256, which SAM 2 has, are filled; of a
             smaller network's mask so many fewer, for the same share of the picture. 0 for none.
         clip_frames: the clip's length where it is known and short: below the network's 16, pointers of fewer frames
             count, as with the reference.
+        conditioning: most conditioning frames that an object keeps; None for as many as the network reads at a time.
     """
 
+    seeds: Seeds = "pinned"
+    forget: bool = False
+    edit: bool = False
     overlap: Overlap = "exclusive"
     fill_hole_area: int = 8
     clip_frames: int | None = None
+    conditioning: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,11 +101,17 @@ class Propagator:
         self._model, self._network, self._options = model, model.network, options
         self._height, self._width = height, width
         self._objects = ObjectTable(names)
-        self._bank = MemoryBank(model.network.memory_size, device=model.device, rows=max(len(self._objects), 1))
+        self._bank = MemoryBank(
+            model.network.memory_size,
+            device=model.device,
+            rows=max(len(self._objects), 1),
+            conditioning=options.conditioning,
+        )
         self._normalize = Normalizer(model.device)
         self._make_masks = MaskMaker(height, width)
         self._due: list[Prompt] = []
-        self._step = 0
+        self._pinned: dict[int, dict[int, Decoded]] = {}
+        self._begin = 0
         most = model.network.memory_size.pointers
         self._pointers = min(most, options.clip_frames or most)
         self._hole_area = round(options.fill_hole_area * (model.network.image_size / _SAM2_SIZE) ** 2)
@@ -123,6 +145,26 @@ class Propagator:
             self._bank.evict(entry.row)
             entry.row = None
         self._due = [prompt for prompt in self._due if prompt.name != name]
+        for parts in self._pinned.values():
+            parts.pop(self._objects.place(name), None)
+
+    def pin(self, frame: Frame, prompts: Sequence[Prompt]) -> None:
+        """Remembers what prompts say of a frame ahead of the tracking (`ahead`): before the first `step`, in any order.
+
+        Raises:
+            PromptError: a prompt can't be used.
+        """
+        gathered = gather(prompts, height=self._height, width=self._width)
+        placed = {self._objects.place(name): prompt for name, prompt in gathered.items()}
+        with self._model.inference():
+            image = self.prepare(frame)
+            parts = self._decode_alone(image, placed)
+            places = sorted(parts)
+            decoded = Decoded.join([parts[place] for place in places])
+            logits = fill_holes(decoded.logits, self._hole_area)
+            self._remember(image, frame.index, Prediction(tuple(places), decoded, logits), placed)
+        self._pinned[frame.index] = parts
+        self._begin = min(self._pinned)
 
     def prepare(self, frame: Frame) -> ImageFeatures:
         """What the network sees in a frame, whatever the objects; may be called ahead and on another thread."""
@@ -152,13 +194,12 @@ class Propagator:
             raise ValueError(f"frame of {frame.width}x{frame.height} in a run of {self._width}x{self._height}")
         prompts = self._take_prompts()
         with self._model.inference():
-            if prompts or self._objects.tracked():
+            if prompts or (self._objects.tracked() and frame.index >= self._begin):
                 image = image or self.prepare(frame)
-                prediction = self._predict(image, prompts)
-                self._remember(image, prediction, prompts)
+                prediction = self._predict(image, frame.index, prompts)
+                self._remember(image, frame.index, prediction, prompts)
             else:
                 prediction = self._nothing()
-        self._step += 1
         return prediction
 
     def _take_prompts(self) -> dict[int, ObjectPrompt]:
@@ -172,38 +213,54 @@ class Propagator:
         empty = torch.empty(0, 1, side, side)
         return Prediction((), Decoded(empty, torch.empty(0, 1), torch.empty(0, 1)), empty)
 
-    def _predict(self, image: ImageFeatures, prompts: dict[int, ObjectPrompt]) -> Prediction:
+    def _predict(self, image: ImageFeatures, index: int, prompts: dict[int, ObjectPrompt]) -> Prediction:
         """Masks of all objects that are tracked or prompted, in groups that share the shape of their input."""
+        parts = dict(self._pinned.get(index, {}))
+        given = [place for place, prompt in prompts.items() if prompt.mask is not None]
+        tracked = [place for place in self._objects.tracked() if place not in given and place not in parts]
+        for places, readings in self._by_memory(tracked, index):
+            parts |= self._follow(image, places, readings, prompts)
+        fresh = {place: prompt for place, prompt in prompts.items() if place in given or place not in parts}
+        parts |= self._decode_alone(image, fresh)
+        places = sorted(parts)
+        decoded = Decoded.join([parts[place] for place in places])
+        return Prediction(tuple(places), decoded, fill_holes(decoded.logits, self._hole_area))
+
+    def _decode_alone(self, image: ImageFeatures, prompts: dict[int, ObjectPrompt]) -> dict[int, Decoded]:
+        """What prompts say of their objects without any memory."""
         parts: dict[int, Decoded] = {}
         given = [place for place, prompt in prompts.items() if prompt.mask is not None]
-        for places in self._by_memory([place for place in self._objects.tracked() if place not in given]):
-            parts |= self._follow(image, places, prompts)
-        fresh = [place for place in prompts if place not in given and place not in parts]
-        for places in _by_clicks(fresh, prompts):
+        for places in _by_clicks([place for place in prompts if place not in given], prompts):
             attended = self._network.attend_memory(image, None).expand(len(places), -1, -1, -1)
             clicks = self._clicks([prompts[place] for place in places])
             parts |= _apart(places, self._network.decode_masks(image, attended, prompts=clicks))
         if given:
             masks = torch.cat([self._square_mask(prompts[place].mask) for place in given])
             parts |= _apart(given, self._network.adopt_masks(image, masks))
-        places = sorted(parts)
-        decoded = Decoded.join([parts[place] for place in places])
-        return Prediction(tuple(places), decoded, fill_holes(decoded.logits, self._hole_area))
+        return parts
 
-    def _by_memory(self, places: list[int]) -> list[list[int]]:
-        groups: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+    def _by_memory(self, places: list[int], index: int) -> list[tuple[list[int], list[Reading]]]:
+        """Objects whose memories can be read together."""
+        groups: defaultdict[object, tuple[list[int], list[Reading]]] = defaultdict(lambda: ([], []))
         for place in places:
-            groups[self._bank.filled(self._row(place), self._step)].append(place)
+            reading = self._bank.reading(self._row(place), index, pointers=self._pointers)
+            group = groups[reading.shape]
+            group[0].append(place)
+            group[1].append(reading)
         return list(groups.values())
 
-    def _follow(self, image: ImageFeatures, places: list[int], prompts: dict[int, ObjectPrompt]) -> dict[int, Decoded]:
-        """Tracks objects of equally filled memory, and corrects those that have prompts."""
-        rows = [self._row(place) for place in places]
-        memories = self._bank.select(rows, self._step, pointers=self._pointers)
+    def _follow(
+        self, image: ImageFeatures, places: list[int], readings: list[Reading], prompts: dict[int, ObjectPrompt]
+    ) -> dict[int, Decoded]:
+        """Tracks objects that are read together, and corrects those that have prompts."""
+        memories = self._bank.select([self._row(place) for place in places], readings, pointers=self._pointers)
         attended = self._network.attend_memory(image, memories)
         tracked = self._network.decode_masks(image, attended)
         parts = _apart(places, tracked)
-        for corrected in _by_clicks([place for place in places if place in prompts], prompts):
+        edited = self._edit(image, places, tracked, prompts) if self._options.edit else {}
+        parts |= edited
+        waiting = [place for place in places if place in prompts and place not in edited]
+        for corrected in _by_clicks(waiting, prompts):
             those = [places.index(place) for place in corrected]
             previous = fill_holes(tracked.logits[those], self._hole_area)
             clicks = self._clicks([prompts[place] for place in corrected])
@@ -211,19 +268,61 @@ class Propagator:
             parts |= _apart(corrected, better)
         return parts
 
-    def _remember(self, image: ImageFeatures, prediction: Prediction, prompts: dict[int, ObjectPrompt]) -> None:
-        """Writes the frame into the memory of every object in `prediction`."""
-        places, decoded = prediction.places, prediction.decoded
+    def _edit(
+        self, image: ImageFeatures, places: list[int], tracked: Decoded, prompts: dict[int, ObjectPrompt]
+    ) -> dict[int, Decoded]:
+        """Corrects tracked masks by what each click means alone; objects for which that says nothing are left out."""
+        masks = {}
+        for i, place in enumerate(places):
+            if place in prompts and set(prompts[place].labels) <= {0, 1}:
+                mask = fill_holes(tracked.logits[i : i + 1], self._hole_area)[0, 0] > 0
+                edited = self._edited(image, mask.cpu().numpy(), prompts[place])
+                if edited is not None:
+                    masks[place] = edited
+        if not masks:
+            return {}
+        squares = [self._square_mask(mask) for mask in masks.values()]
+        return _apart(list(masks), self._network.adopt_masks(image, torch.cat(squares)))
+
+    def _edited(self, image: ImageFeatures, mask: BoolArray, prompt: ObjectPrompt) -> BoolArray | None:
+        """(h, w) bool: a mask with what each click alone means added or taken away; None where that is nothing."""
+        alone = self._network.attend_memory(image, None)
+        clicks = self._clicks([prompt])
+        scale = mask.shape[0] / self._network.image_size
+        for i, label in enumerate(prompt.labels):
+            click = PointPrompts(clicks.coordinates[:, i : i + 1], torch.ones_like(clicks.labels[:, i : i + 1]))
+            meant = (self._network.decode_masks(image, alone, prompts=click).logits[0, 0] > 0).cpu().numpy()
+            x, y = (min(int(value * scale), mask.shape[0] - 1) for value in clicks.coordinates[0, i].tolist())
+            part = part_at(meant & (~mask if label else mask), x, y)
+            if not part.any() or (not label and part.sum() > _MOST_TAKEN * mask.sum()):
+                return None
+            mask = mask | part if label else mask & ~part
+        return mask
+
+    def _remember(
+        self, image: ImageFeatures, index: int, prediction: Prediction, prompts: dict[int, ObjectPrompt]
+    ) -> None:
+        """Writes the frame into the memory of every object in `prediction`, but those that were pinned there."""
+        pinned = self._pinned.pop(index, {})
+        those = [i for i, place in enumerate(prediction.places) if place not in pinned]
+        if not those:
+            return
+        places, decoded = [prediction.places[i] for i in those], prediction.decoded[those]
         prompted = torch.tensor([place in prompts for place in places], device=self._model.device)
-        filled = torch.where(prompted[:, None, None, None], prediction.logits, decoded.logits)
+        filled = torch.where(prompted[:, None, None, None], prediction.logits[those], decoded.logits)
         seen = Decoded(filled, decoded.scores, decoded.pointers)
         maps = self._network.encode_memory(image, seen, prompted=prompted)
-        first = [self._objects[place].row is None for place in places]
+        stays = []
         for place in places:
             entry = self._objects[place]
-            entry.seeded = True
+            first = entry.row is None
             entry.row = self._bank.claim() if entry.row is None else entry.row
-        self._bank.write([self._row(place) for place in places], self._step, maps, decoded.pointers, first=first)
+            entry.seeded = True
+            stays.append(first or (place in prompts and self._options.seeds != "memory"))
+            if place in prompts and self._options.forget:
+                self._bank.forget_around(entry.row, index)
+        rows = [self._row(place) for place in places]
+        self._bank.write(rows, index, maps, decoded.pointers, conditioning=stays)
 
     def _clicks(self, prompts: Sequence[ObjectPrompt]) -> PointPrompts:
         """Prompts of equal numbers of clicks, in pixels of the network's square."""

@@ -98,7 +98,8 @@ class RotaryAttention(nn.Module):
             at = slice(start % self._tokens, start % self._tokens + part.shape[1])
             turned = Rotation(self._block_rotation.cosine[at], self._block_rotation.sine[at])
             yield turned(self._key(part)), remembered.values[:, start : start + step]
-        yield self._key(remembered.placed_pointers), remembered.pointer_values
+        if remembered.pointers.shape[1]:
+            yield self._key(remembered.placed_pointers), remembered.pointer_values
 
 
 class LanesRotaryAttention(nn.Module):

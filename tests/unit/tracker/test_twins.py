@@ -330,7 +330,7 @@ def test_the_twins_of_other_devices_give_what_those_of_cpus_give(monkeypatch):
         image = net.encode_image(pixels)
         first = net.decode_masks(image, net.attend_memory(image, None).expand(2, -1, -1, -1), prompts=clicks)
         maps = net.encode_memory(image, first, prompted=prompted)
-        memories = Memories(maps[:, None].expand(-1, 2, -1, -1), first.pointers[:, None], ((1,), (1,)), 16)
+        memories = Memories(maps[:, None].expand(-1, 2, -1, -1), (0, 6), first.pointers[:, None], ((1,), (1,)), 16)
         later = net.decode_masks(image, net.attend_memory(image, memories))
         made.append((image.top, first.logits, first.scores, first.pointers, later.logits, later.scores))
     for found in made[1:]:

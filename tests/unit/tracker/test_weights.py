@@ -219,7 +219,7 @@ def test_checkpoints_are_recognised_by_their_trunk(width, blocks, version, name)
 
 def test_another_sam_is_named_in_the_error(tmp_path):
     torch.save({"model": fingerprint(144, 48, "2.1")}, tmp_path / "w.pt")
-    with pytest.raises(ModelError, match=r"--model sam2\.1-large"):
+    with pytest.raises(ModelError, match=r"use model sam2\.1-large"):
         load_model("sam2.1-tiny", checkpoint=tmp_path / "w.pt", device="cpu")
 
 
