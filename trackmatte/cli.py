@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,6 +82,7 @@ output_options = together(
         metavar="DIR|FILE.jsonl|FILE.json",
         help="Indexed PNGs (DAVIS palette), native tracks, or COCO / YouTube-VIS RLE.",
     ),
+    click.option("--separate", is_flag=True, help="For --masks DIR: a folder for each object, DIR/NAME/00000.png."),
     click.option(
         "--matte",
         "mattes",
@@ -387,6 +388,10 @@ def _requests(options: dict[str, Any]) -> list[OutputRequest]:
     requests = [
         OutputRequest(kind, Path(path), effect, slash=path.endswith(("/", os.sep))) for kind, effect, path in given
     ]
+    if options.pop("separate"):
+        requests = [replace(one, separate=one.kind == "masks" and one.folder) for one in requests]
+        if not any(one.separate for one in requests):
+            raise UsageError("--separate is for a folder of masks; give --masks DIR")
     if not requests:
         raise UsageError("no output: give at least one of --masks, --matte, --alpha, --render")
     return requests

@@ -1,4 +1,4 @@
-"""Folders of PNGs: indexed masks, mattes, and pictures with alpha; and single PNGs.
+"""Folders of PNGs: indexed masks, masks of single objects, mattes, and pictures with alpha; and single PNGs.
 
 Each in a folder is named after its frame (see `FrameNames`). The folder is written under a temporary name and gets its
 own when it is complete.
@@ -20,6 +20,7 @@ from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.pngs import marked
 from trackmatte.io.writer import Writer
+from trackmatte.names import folder_name
 from trackmatte.palette import davis_palette
 from trackmatte.types import ClipInfo, Frame, ObjectMasks, UInt8Array
 
@@ -100,6 +101,48 @@ class IndexedPngWriter(Writer):
             data = BytesIO()
             image.save(data, format="PNG")
             (self.pending.temp / self._names.png(masks)).write_bytes(marked(data.getvalue()))
+
+
+class SeparatePngWriter(Writer):
+    """A folder with one for each object, `ball/00000.png`: 255 where the object is, else 0, in 8 bits of grey."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        names: Sequence[str],
+        clip: ClipInfo | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Checks the name and reserves it.
+
+        Args:
+            path: the folder.
+            names: the objects, in the order of axis O.
+            clip: the clip whose frames give the pictures their names; None counts.
+            overwrite: whether an existing folder may be replaced: one that holds folders of these objects alone.
+
+        Raises:
+            UsageError: an object's name can't be that of a folder.
+            OutputError: the folder exists and isn't empty, or can't be written.
+        """
+        folders = [folder_name(name) for name in names]
+        self._names = FrameNames(clip)
+        self.pending = PendingOutput(path, overwrite=overwrite, folder=True, folders=folders)
+        try:
+            with output_errors(self.pending.path):
+                for folder in folders:
+                    (self.pending.temp / folder).mkdir()
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, masks: ObjectMasks, /) -> None:
+        """Adds the pictures of one frame. Raises OutputError."""
+        for name, mask in zip(masks.names, masks.masks, strict=True):
+            data = marked(_png(mask.view(np.uint8) * np.uint8(255)))
+            with output_errors(self.pending.path):
+                (self.pending.temp / name / self._names.png(masks)).write_bytes(data)
 
 
 class ImageFolderWriter(Writer):
