@@ -28,11 +28,15 @@ from trackmatte.types import Box, ClipInfo, Frame, Mask, ObjectMasks, Point, Pro
 
 if TYPE_CHECKING:
     from trackmatte.evaluation import evaluate
+    from trackmatte.io.coco import CocoWriter
     from trackmatte.io.decode import VideoReader, open_clip
     from trackmatte.io.encode import VideoWriter
+    from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter, SeparatePngWriter
     from trackmatte.io.probe import probe
-    from trackmatte.io.tracks import Tracks, read_tracks
+    from trackmatte.io.tracks import Tracks, TracksWriter, read_tracks
     from trackmatte.pipeline import track
+    from trackmatte.render.alpha import matte, straight_alpha
+    from trackmatte.render.effects import Effect, parse_effect
     from trackmatte.tracker.model import Model, load_model
 
 __version__ = "0.1.0"
@@ -40,8 +44,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Box",
     "ClipInfo",
+    "CocoWriter",
     "DamagedClipError",
+    "Effect",
     "Frame",
+    "ImageFolderWriter",
+    "IndexedPngWriter",
     "InputError",
     "Mask",
     "Model",
@@ -52,31 +60,45 @@ __all__ = [
     "Prompt",
     "PromptError",
     "Range",
+    "SeparatePngWriter",
     "Time",
     "TrackmatteError",
     "Tracks",
+    "TracksWriter",
     "UsageError",
     "VideoReader",
     "VideoWriter",
     "__version__",
     "evaluate",
     "load_model",
+    "matte",
     "open_clip",
+    "parse_effect",
     "probe",
     "read_tracks",
+    "straight_alpha",
     "track",
 ]
 
 _LAZY = {
+    "CocoWriter": "trackmatte.io.coco",
+    "Effect": "trackmatte.render.effects",
+    "ImageFolderWriter": "trackmatte.io.images_out",
+    "IndexedPngWriter": "trackmatte.io.images_out",
     "Model": "trackmatte.tracker.model",
+    "SeparatePngWriter": "trackmatte.io.images_out",
     "Tracks": "trackmatte.io.tracks",
+    "TracksWriter": "trackmatte.io.tracks",
     "VideoReader": "trackmatte.io.decode",
     "VideoWriter": "trackmatte.io.encode",
     "evaluate": "trackmatte.evaluation",
     "load_model": "trackmatte.tracker.model",
+    "matte": "trackmatte.render.alpha",
     "open_clip": "trackmatte.io.decode",
+    "parse_effect": "trackmatte.render.effects",
     "probe": "trackmatte.io.probe",
     "read_tracks": "trackmatte.io.tracks",
+    "straight_alpha": "trackmatte.render.alpha",
     "track": "trackmatte.pipeline",
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `trackmatte track | render | probe | models | evaluate`.
+"""The command line: `trackmatte track | render | preview | probe | models | evaluate`.
 
 Only what a command needs is imported, inside it: `--help` answers without torch.
 """
@@ -13,7 +13,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -82,6 +82,7 @@ output_options = together(
         metavar="DIR|FILE.jsonl|FILE.json",
         help="Indexed PNGs (DAVIS palette), native tracks, or COCO / YouTube-VIS RLE.",
     ),
+    click.option("--separate", is_flag=True, help="For --masks DIR: a folder for each object, DIR/NAME/00000.png."),
     click.option(
         "--matte",
         "mattes",
@@ -105,6 +106,32 @@ output_options = together(
         "--keep-start",
         is_flag=True,
         help="Keep the times of a clip that begins far from 0 (default: from 0).",
+    ),
+)
+model_options = together(
+    click.option("--model", default="nano", show_default=True, metavar="NAME", help="See `trackmatte models`."),
+    click.option("--checkpoint", metavar="FILE", type=PATH, help="Weights to use instead of the model's own."),
+    click.option(
+        "--device",
+        type=Device(),
+        default="auto",
+        show_default=True,
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        help="What computes.",
+    ),
+    click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True),
+    click.option(
+        "--speed",
+        type=click.Choice(["exact", "fast"]),
+        default="exact",
+        show_default=True,
+        help="Fast pools the memory and multiplies in 8 bits: slightly other masks.",
+    ),
+    click.option(
+        "--compile/--no-compile",
+        "compile_",
+        default=False,
+        help="Compile for this machine (slower start, faster frames).",
     ),
 )
 reading_options = together(
@@ -152,27 +179,7 @@ def quieten() -> None:
 @click.argument("clip", type=PATH)
 @seed_options
 @output_options
-@click.option("--model", default="nano", show_default=True, metavar="NAME", help="See `trackmatte models`.")
-@click.option("--checkpoint", metavar="FILE", type=PATH, help="Weights to use instead of the model's own.")
-@click.option(
-    "--device",
-    type=Device(),
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="What computes.",
-)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
-@click.option(
-    "--speed",
-    type=click.Choice(["exact", "fast"]),
-    default="exact",
-    show_default=True,
-    help="Fast pools the memory and multiplies in 8 bits: slightly other masks.",
-)
-@click.option(
-    "--compile/--no-compile", "compile_", default=False, help="Compile for this machine (slower start, faster frames)."
-)
+@model_options
 @click.option("--start", metavar="TIME", help="Where to begin: a frame index (48) or seconds (1.6s).")
 @click.option("--end", metavar="TIME", help="Where to end; that frame is left out.")
 @reading_options
@@ -229,6 +236,45 @@ def render(clip: str, tracks: str, **options: Any) -> None:
     from trackmatte.runs import run_render
 
     run_render(clip, tracks=tracks, outputs=_requests(options), options=_run_options(options))
+
+
+@cli.command()
+@click.argument("clip", type=PATH)
+@click.argument("output", metavar="OUT.png", type=PATH)
+@click.option(
+    "--frame", "time", default="0", show_default=True, metavar="TIME", help="A frame index (48) or seconds (1.6s)."
+)
+@seed_options
+@click.option("--overwrite", is_flag=True, help="Replace a picture that exists.")
+@model_options
+@reading_options
+@click.pass_obj
+def preview(arguments: Sequence[str], /, clip: str, output: str, time: str, **options: Any) -> None:
+    """Show one frame of CLIP with a ruler, to find coordinates, and the masks that seeds make on it.
+
+    The ruler lies outside the frame: a place in an image viewer is a place in the clip (frames of less than 240 pixels
+    are enlarged). Seeds without a TIME belong to the frame shown, those of another time are left out. Nothing is
+    tracked, and without seeds no model is loaded.
+    """
+    from trackmatte.preview import run_preview
+    from trackmatte.runs import ModelOptions
+
+    seeds = {
+        "--point": "points",
+        "--negative": "negatives",
+        "--box": "boxes",
+        "--mask": "masks",
+        "--prompts": "prompt_files",
+    }
+    names = ("model", "checkpoint", "device", "precision", "speed", "compile_")
+    run_preview(
+        clip,
+        time=_time(time),
+        prompts=_prompts({option: options.pop(name) for option, name in seeds.items()}, arguments),
+        output=Path(output),
+        model=ModelOptions(*(options.pop(name) for name in names)),
+        options=_run_options(options),
+    )
 
 
 @cli.command()
@@ -317,14 +363,14 @@ def _prompts(seeds: dict[str, Sequence[str]], arguments: Sequence[str]) -> list[
 def _range(start: str | None, end: str | None) -> Range:
     from trackmatte.types import Range
 
-    return Range(start=_time(start), end=_time(end))
+    return Range(start=None if start is None else _time(start), end=None if end is None else _time(end))
 
 
-def _time(text: str | None) -> Time | None:
+def _time(text: str) -> Time:
     from trackmatte.seeds import parse_time
     from trackmatte.types import Time
 
-    return None if text is None else Time(*parse_time(text))
+    return Time(*parse_time(text))
 
 
 def _requests(options: dict[str, Any]) -> list[OutputRequest]:
@@ -342,6 +388,10 @@ def _requests(options: dict[str, Any]) -> list[OutputRequest]:
     requests = [
         OutputRequest(kind, Path(path), effect, slash=path.endswith(("/", os.sep))) for kind, effect, path in given
     ]
+    if options.pop("separate"):
+        requests = [replace(one, separate=one.kind == "masks" and one.folder) for one in requests]
+        if not any(one.separate for one in requests):
+            raise UsageError("--separate is for a folder of masks; give --masks DIR")
     if not requests:
         raise UsageError("no output: give at least one of --masks, --matte, --alpha, --render")
     return requests

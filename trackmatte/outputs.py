@@ -17,7 +17,7 @@ from trackmatte.errors import UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.coco import CocoWriter
 from trackmatte.io.encode import VideoWriter
-from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter
+from trackmatte.io.images_out import ImageFolderWriter, IndexedPngWriter, SeparatePngWriter
 from trackmatte.io.tracks import TracksWriter
 from trackmatte.render.alpha import matte, straight_alpha
 from trackmatte.render.effects import parse_effect
@@ -35,12 +35,14 @@ class OutputRequest:
         path: a file, whose suffix decides the format, or a folder.
         effect: `EFFECT[:ARG]` of a render.
         slash: the path was given with a `/` at its end: a folder, whatever dots its name has.
+        separate: a folder of masks has one for each object, in place of indexed PNGs.
     """
 
     kind: OutputKind
     path: Path
     effect: str = ""
     slash: bool = False
+    separate: bool = False
 
     @property
     def folder(self) -> bool:
@@ -97,7 +99,7 @@ class Output(Protocol):
 class _Maskwise:
     """An output made from the masks alone."""
 
-    def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter) -> None:
+    def __init__(self, writer: TracksWriter | CocoWriter | IndexedPngWriter | SeparatePngWriter) -> None:
         self._writer = writer
         self.complete = writer.complete
         self.pending = writer.pending
@@ -198,7 +200,8 @@ def _open_masks(request: OutputRequest, run: RunInfo) -> Output:
         raise UsageError(
             f"--masks {request.path}: give a folder (no suffix, or a / at the end), a .jsonl or a .json file"
         )
-    return _Maskwise(IndexedPngWriter(request.path, names=run.names, clip=run.clip, overwrite=run.overwrite))
+    writer = SeparatePngWriter if request.separate else IndexedPngWriter
+    return _Maskwise(writer(request.path, names=run.names, clip=run.clip, overwrite=run.overwrite))
 
 
 def _open_matte(request: OutputRequest, run: RunInfo) -> Output:

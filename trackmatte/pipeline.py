@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
@@ -112,14 +113,37 @@ def _look(
 
 
 def track(
-    clip: VideoReader, prompts: Sequence[Prompt], *, model: Model, span: Range = WHOLE, seeds: Seeds = "pinned"
+    clip: VideoReader,
+    prompts: Sequence[Prompt],
+    *,
+    model: Model,
+    span: Range = WHOLE,
+    seeds: Seeds = "pinned",
+    frames: bool = False,
 ) -> Generator[ObjectMasks, None, None]:
-    """The masks alone of `track_frames`, which see: a result a frame, while the clip streams by."""
+    """Tracks the prompted objects through the clip: a result a frame, while the clip streams by.
+
+    Args:
+        clip: from `open_clip`.
+        prompts: clicks, boxes and masks; at a later frame they seed an object there, or correct it from there on.
+        model: from `load_model`.
+        span: the part of the clip to track.
+        seeds: how a later prompt of an object is remembered: `pinned`, for good; `memory`, as any frame, soon
+            forgotten; `ahead`, for good and before tracking begins, so that it changes what lies before it, too.
+        frames: whether each result holds its picture, in `frame`, with deep sources rounded to 8 bits.
+
+    Yields:
+        The masks of all objects in each frame of `span`, in presentation order.
+
+    Raises:
+        PromptError: a prompt can't be used. InputError: the clip can't be read to its end.
+        UsageError: something else was given than a clip, a list of prompts and a model, or `seeds` is unknown.
+    """
     _check_kinds(clip, prompts, model)
     if seeds not in ("pinned", "memory", "ahead"):
         raise UsageError(f"seeds={seeds!r} is unknown; give 'pinned', 'memory' or 'ahead'")
-    for _, masks in track_frames(clip, prompts, model=model, span=span, seeds=seeds):
-        yield masks
+    for frame, masks in track_frames(clip, prompts, model=model, span=span, seeds=seeds):
+        yield replace(masks, frame=frame.image8) if frames else masks
 
 
 def _check_kinds(clip: object, prompts: object, model: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from trackmatte.errors import printable
 from trackmatte.summary import Summary
-from trackmatte.types import ClipInfo, Metadata
+from trackmatte.types import BoolArray, ClipInfo, Frame, Metadata, ObjectMasks
 
 if TYPE_CHECKING:
     from trackmatte.evaluation import Evaluation
@@ -73,6 +74,26 @@ def print_summary(summary: Summary) -> None:
         _say(f"object {entry.name}: in {entry.frames_present} frames{note}")
     for path in summary.outputs:
         _say(f"wrote {path}")
+
+
+def print_preview(frame: Frame, masks: ObjectMasks | None, output: Path) -> None:
+    """Which frame a preview shows, and each object's mask: its share of the picture and the box around it."""
+    lines = [f"frame {frame.index} at {float(frame.pts_seconds):.3f} s, {frame.width}x{frame.height}"]
+    for name, mask in zip(masks.names, masks.masks, strict=True) if masks else ():
+        lines.append(f"object {name}: {_extent(mask)}")
+    try:
+        for line in (*lines, f"wrote {output}"):
+            _say(line)
+    except OSError as exc:
+        warn(f"the summary can't be printed ({exc.strerror}); the picture is written")
+
+
+def _extent(mask: BoolArray) -> str:
+    columns, rows = mask.any(axis=0).nonzero()[0], mask.any(axis=1).nonzero()[0]
+    if not len(rows):
+        return "nothing found"
+    box = f"{columns[0]},{rows[0]},{columns[-1] + 1},{rows[-1] + 1}"
+    return f"{mask.mean():.1%} of the picture, in the box {box}"
 
 
 def print_clip(info: ClipInfo) -> None:

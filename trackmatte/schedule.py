@@ -39,6 +39,39 @@ def object_names(prompts: Sequence[Prompt]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(prompt.name for prompt in prompts))
 
 
+def check_frame(time: Time, clip: ClipInfo) -> None:
+    """Says, as far as the clip's header can be trusted, that a frame asked for is not there.
+
+    Raises:
+        UsageError: `time` lies more than a tenth of the clip after its end, or long before its own times begin.
+    """
+    _check_offset(time, clip, "--frame")
+    if _beyond(time, clip):
+        raise UsageError(f"{time} lies after the end: {_length(clip)}; give an earlier time")
+
+
+def find_frame(clip: Iterable[Frame], time: Time) -> tuple[Frame, Frame | None]:
+    """Reads on to the frame at `time`: that frame, and the one before it if there is one.
+
+    Raises:
+        UsageError: the clip ends before it.
+    """
+    before: Frame | None = None
+    for frame in clip:
+        if time.reached(frame):
+            return frame, before
+        before = frame
+    last = "it has no frame" if before is None else f"frame {before.index} at {float(before.pts_seconds):.3f} s"
+    raise UsageError(f"{time} lies after the end: the clip's last is {last}; give an earlier time")
+
+
+def falls_on(prompt: Prompt, frame: Frame, before: Frame | None) -> bool:
+    """Whether a prompt belongs to `frame`, which follows `before`; one without a time belongs to any."""
+    if prompt.seconds is not None and before is not None and before.pts_seconds >= prompt.seconds:
+        return False
+    return _is_due(prompt, frame)
+
+
 class Schedule:
     """Hands out each prompt at its frame, once."""
 

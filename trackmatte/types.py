@@ -7,6 +7,7 @@ of the top left pixel, whose centre is at (0.5, 0.5).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import inf
@@ -311,6 +312,10 @@ class At:
         _set_time(self)
 
 
+def _form(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
 def _set_time(value: Time | At) -> None:
     """Checks a frame or seconds, and makes them an int and a Fraction. Raises UsageError."""
     if value.frame is not None and value.seconds is not None:
@@ -368,6 +373,8 @@ class ObjectMasks:
         scores: (O,) float32 in 0..1: the probability that the object is visible (0 before its first prompt).
         present: (O,) bool: the object is visible and has a mask.
         seeded: (O,) bool: the object has had its first prompt.
+        duration: how long the frame is shown, in ticks; None where unknown.
+        frame: the picture, (H, W, 3) RGB uint8 as displayed, where it was asked for; else None.
     """
 
     index: int
@@ -378,11 +385,47 @@ class ObjectMasks:
     scores: Float32Array
     present: BoolArray
     seeded: BoolArray
+    duration: int | None = None
+    frame: UInt8Array | None = None
+
+    @classmethod
+    def of(cls, frame: Frame, masks: BoolArray, names: Sequence[str] | None = None) -> ObjectMasks:
+        """Masks from elsewhere, to be rendered or written as if they had been tracked.
+
+        Args:
+            frame: whose place in time they have.
+            masks: (O, H, W) bool, of the frame's size.
+            names: the objects' names; None for "1", "2", ...
+
+        Raises:
+            UsageError: the masks are no such array, or there are more or fewer names.
+        """
+        size = (frame.height, frame.width)
+        if not isinstance(masks, np.ndarray) or masks.dtype != np.bool_ or masks.ndim != 3 or masks.shape[1:] != size:
+            raise UsageError(f"masks are a bool array (O, {size[0]}, {size[1]}) for this frame, not {_form(masks)}")
+        names = tuple(str(i + 1) for i in range(len(masks))) if names is None else tuple(names)
+        if len(names) != len(masks):
+            raise UsageError(f"{len(names)} names for {len(masks)} masks; give a name for each")
+        return cls(
+            index=frame.index,
+            pts=frame.pts,
+            time_base=frame.time_base,
+            names=names,
+            masks=masks,
+            scores=np.ones(len(masks), np.float32),
+            present=np.asarray(masks.any(axis=(1, 2))),
+            seeded=np.ones(len(masks), np.bool_),
+            duration=frame.duration,
+        )
 
     @property
     def pts_seconds(self) -> Fraction:
         """Presentation time in seconds, exact."""
         return self.pts * self.time_base
+
+    def with_image(self, image: ImageArray) -> Frame:
+        """A picture at this place in time, as `VideoWriter` takes it; see `Frame`."""
+        return Frame(self.index, self.pts, self.time_base, image, self.duration)
 
     def union(self) -> BoolArray:
         """(H, W) bool: where any object is."""

@@ -10,7 +10,7 @@ from tests.assets.make_assets import make_clip
 def test_help_does_not_import_what_is_slow(trackmatte):
     help_text = trackmatte("--help")
     assert help_text.returncode == 0
-    for command in ("track", "render", "probe", "models", "evaluate"):
+    for command in ("track", "render", "preview", "probe", "models", "evaluate"):
         assert command in help_text.stdout
     code = (
         "import sys, trackmatte.cli as cli\n"

@@ -94,6 +94,9 @@ def test_masks(trackmatte, clip, out, tmp_path, size):
         (("--render", "replace-background:nowhere.png", "r.mp4"), ["nowhere.png"]),
         (("--matte", "m.mp4", "--matte", "m.mp4"), ["m.mp4"]),
         ((), ["--masks", "--matte"]),
+        (("--masks", "m.jsonl", "--separate"), ["--separate", "--masks DIR"]),
+        (("--point", "a/b=10,10", "--masks", "m", "--separate"), ["'a/b'", "folder"]),
+        (("--masks", "m", "--separate", "--matte", "m/1/x.mp4"), ["lies inside"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

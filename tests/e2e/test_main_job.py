@@ -178,6 +178,20 @@ def test_rendering_again_from_tracks_gives_the_same(run, trackmatte, sample, tmp
             assert (tmp_path / folder / file.name).read_bytes() == file.read_bytes()
 
 
+def test_a_folder_for_each_object_holds_its_masks(run, trackmatte, sample, masks, tmp_path):
+    outputs = ["--masks", tmp_path / "png", "--separate", "--masks", tmp_path / "again.jsonl", "--overwrite"]
+    for _ in range(2):
+        result = trackmatte("render", sample, "--tracks", run[0] / "tracks.jsonl", *outputs, "--json")
+        assert result.returncode == 0, result.stderr
+    assert [path.name for path in (tmp_path / "png").iterdir()] == ["bunny"]
+    files = sorted((tmp_path / "png" / "bunny").iterdir())
+    assert [file.name for file in files] == [f"{i:05d}.png" for i in range(132)]
+    for index in (0, 88, 131):
+        with Image.open(files[index]) as image:
+            assert image.mode == "L"
+            assert np.array_equal(np.asarray(image), masks[index] * np.uint8(255))
+
+
 def test_a_range_of_the_clip(trackmatte, sample, tmp_path):
     """Masks keep the clip's indices; videos begin at time 0 with their part of the sound."""
     result = trackmatte(

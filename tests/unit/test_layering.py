@@ -31,7 +31,8 @@ ROOMS = {
     "pipeline": LEAVES | {"io", "render", "tracker", "kernels", "outputs", "schedule"},
     "reporting": LEAVES | {"summary", "evaluation", "tracker"},
     "runs": LEAVES | {"io", "tracker", "outputs", "pipeline", "reporting", "schedule", "summary"},
-    "cli": LEAVES | {"io", "tracker", "evaluation", "outputs", "reporting", "runs", "seeds", "schedule"},
+    "preview": LEAVES | {"io", "tracker", "render", "reporting", "runs", "schedule"},
+    "cli": LEAVES | {"io", "tracker", "evaluation", "preview", "outputs", "reporting", "runs", "seeds", "schedule"},
     "__main__": {"cli"},
 }
 MEDIA = {"av", "decord", "ffmpeg"}

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from trackmatte.errors import PromptError, UsageError
-from trackmatte.schedule import Schedule, check_times, cut, expected_frames, object_names
+from trackmatte.schedule import (
+    Schedule,
+    check_frame,
+    check_times,
+    cut,
+    expected_frames,
+    falls_on,
+    find_frame,
+    object_names,
+)
 from trackmatte.types import ClipInfo, Frame, Point, Range, Time
 
 CLIP = ClipInfo(
@@ -144,3 +153,35 @@ def test_ranges(span, expected):
 def test_an_end_before_the_start_is_refused():
     with pytest.raises(UsageError, match="not after"):
         Range(start=Time(frame=5), end=Time(frame=5))
+
+
+@pytest.mark.parametrize(
+    ("time", "index"),
+    [(Time(frame=0), 0), (Time(frame=3), 3), (Time(seconds=0.6), 1), (Time(seconds=0.65), 2), (Time(seconds=0), 0)],
+)
+def test_one_frame_is_found(time, index):
+    frame, before = find_frame(frames(6, start=5), time)
+    assert frame.index == index
+    assert (before.index if before else None) == (index - 1 if index else None)
+
+
+def test_a_frame_that_is_not_there_is_refused():
+    with pytest.raises(UsageError, match=r"frame 6 lies after the end: the clip's last is frame 5 at 0\.500 s"):
+        find_frame(frames(6), Time(frame=6))
+    with pytest.raises(UsageError, match=r"1s lies after the end"):
+        find_frame(frames(6), Time(seconds=1))
+    with pytest.raises(UsageError, match="it has no frame"):
+        find_frame([], Time(frame=0))
+    check_frame(Time(frame=100), CLIP)
+    with pytest.raises(UsageError, match="frame 200 lies after the end: the clip ends after 100 frames"):
+        check_frame(Time(frame=200), CLIP)
+    with pytest.raises(UsageError, match="add that"):
+        check_frame(Time(seconds=3), replace(CLIP, start_seconds=Fraction(80001)))
+
+
+def test_prompts_of_one_frame():
+    before, frame = frames(6)[2:4]  # 0.2 and 0.3 s
+    prompts = [Point(0, 0), Point(1, 0, frame=3), Point(2, 0, frame=2), Point(3, 0, seconds=0.25)]
+    prompts += [Point(4, 0, seconds=0.2), Point(5, 0, seconds=0.3), Point(6, 0, seconds=0.31)]
+    assert [prompt.x for prompt in prompts if falls_on(prompt, frame, before)] == [0, 1, 3, 5]
+    assert falls_on(Point(1, 0, seconds=0.1), frames(6, start=5)[0], None)

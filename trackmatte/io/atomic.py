@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -64,6 +64,7 @@ class PendingOutput:
         overwrite: bool,
         folder: bool = False,
         source: str | None = None,
+        folders: Collection[str] = (),
     ) -> None:
         """Checks that `path` can be written and creates the temporary beside it, with the folders that lead there.
 
@@ -74,6 +75,7 @@ class PendingOutput:
             overwrite: whether something that exists may be replaced (at `commit`).
             folder: whether the output is a folder.
             source: the clip that is read, which the output must not be.
+            folders: the sub-folders that it has, where it holds nothing else.
 
         Raises:
             UsageError: the output is the clip itself.
@@ -84,6 +86,7 @@ class PendingOutput:
             self.path = _followed(self.path)
         self._overwrite = overwrite
         self._folder = folder
+        self._folders = frozenset(folders)
         self._open = False
         self._stood = False  # an empty folder, when the name was taken
         self._made: list[Path] = []
@@ -147,13 +150,16 @@ class PendingOutput:
             )
         foreign = next((name for name in names if not self._replaceable(self.path / name)), None)
         if foreign is not None:
-            raise OutputError(
-                f"can't replace {self.path}: it holds {foreign!r}, which trackmatte didn't write; choose another folder"
-            )
+            whose = "this run doesn't write" if self._folders else "trackmatte didn't write"
+            raise OutputError(f"can't replace {self.path}: it holds {foreign!r}, which {whose}; choose another folder")
 
-    @staticmethod
-    def _replaceable(file: Path) -> bool:
-        return file.is_file() and not file.is_symlink() and is_marked(file)
+    def _replaceable(self, entry: Path) -> bool:
+        """Whether something in the folder is a picture of ours, or a folder of such where this output has one too."""
+        if entry.is_symlink():
+            return False
+        if self._folders:
+            return entry.name in self._folders and entry.is_dir() and all(map(_is_ours, entry.iterdir()))
+        return _is_ours(entry)
 
     def commit(self) -> None:
         """Gives the finished output its name, replacing what was there. Raises OutputError."""
@@ -212,6 +218,10 @@ class PendingOutput:
         self._unlock()
         self._open = self.temp.exists()
         self._remove_parents()
+
+
+def _is_ours(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink() and is_marked(file)
 
 
 def _same_place(one: Path, other: Path) -> bool:

@@ -30,13 +30,14 @@ import numpy as np
 from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.images_out import FrameNames
 from trackmatte.io.rle import bounding_box, encode_masks
+from trackmatte.io.writer import Writer
 from trackmatte.types import ClipInfo, ObjectMasks
 
 _FIELDS = ("segmentations", "bboxes", "areas", "scores")
 _NONE = -1
 
 
-class CocoWriter:
+class CocoWriter(Writer):
     """A JSON file with the masks of all frames."""
 
     def __init__(
@@ -114,11 +115,6 @@ class CocoWriter:
         fields = (self._last[i], self._length - 1, rle, box, area, round(float(masks.scores[i]), 6))
         self._last[i] = self._found.tell()
         self._found.write(_bytes("\t".join(_json(value) for value in fields)))
-
-    def finish(self) -> None:
-        """Puts the file together, then takes its name. Raises OutputError."""
-        self.complete()
-        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Puts the file together. Raises OutputError."""

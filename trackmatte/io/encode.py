@@ -32,6 +32,7 @@ from trackmatte.io.encoders import VideoKind, VideoSpec, check_suffix, choose_sp
 from trackmatte.io.metadata_out import write_chapters, write_tags
 from trackmatte.io.opening import open_container
 from trackmatte.io.pictures import PictureEncoder
+from trackmatte.io.writer import Writer
 from trackmatte.types import ClipInfo, Frame
 
 _LEAST_TIMESCALE = 10_000
@@ -39,7 +40,7 @@ _MILLISECONDS = 1000
 _SHALLOW = 8  # bits
 
 
-class VideoWriter:
+class VideoWriter(Writer):
     """A video file, written frame by frame.
 
     Attributes:
@@ -113,11 +114,6 @@ class VideoWriter:
             if self._pictures is None:
                 self._pictures = self._open(frame)
             self._mux(self._pictures.encode(frame))
-
-    def finish(self) -> None:
-        """Writes what is left, then takes its name. Raises OutputError."""
-        self.complete()
-        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Writes what is left.

@@ -1,7 +1,7 @@
-"""Folders of PNGs: indexed masks, mattes, and pictures with alpha.
+"""Folders of PNGs: indexed masks, masks of single objects, mattes, and pictures with alpha; and single PNGs.
 
-Each is named after its frame (see `FrameNames`). The folder is written under a temporary name and gets its own when
-it is complete.
+Each in a folder is named after its frame (see `FrameNames`). The folder is written under a temporary name and gets its
+own when it is complete.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from io import BytesIO
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import cv2
@@ -19,6 +19,8 @@ from PIL import Image
 from trackmatte.errors import OutputError, UsageError
 from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.pngs import marked
+from trackmatte.io.writer import Writer
+from trackmatte.names import folder_name
 from trackmatte.palette import davis_palette
 from trackmatte.types import ClipInfo, Frame, ObjectMasks, UInt8Array
 
@@ -61,7 +63,7 @@ def index_map(masks: ObjectMasks) -> UInt8Array:
     return picture
 
 
-class IndexedPngWriter:
+class IndexedPngWriter(Writer):
     """A folder of indexed PNGs as DAVIS has them: object i, in the order of the names, is index i from 1 on."""
 
     def __init__(
@@ -100,20 +102,50 @@ class IndexedPngWriter:
             image.save(data, format="PNG")
             (self.pending.temp / self._names.png(masks)).write_bytes(marked(data.getvalue()))
 
-    def finish(self) -> None:
-        """`complete`, then takes its name. Raises OutputError."""
-        self.complete()
-        self.pending.commit()
 
-    def complete(self, *, cut: bool = False) -> None:
-        """Nothing is left to write: every picture has its own file."""
+class SeparatePngWriter(Writer):
+    """A folder with one for each object, `ball/00000.png`: 255 where the object is, else 0, in 8 bits of grey."""
 
-    def abort(self) -> None:
-        """Removes what was written."""
-        self.pending.discard()
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        names: Sequence[str],
+        clip: ClipInfo | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Checks the name and reserves it.
+
+        Args:
+            path: the folder.
+            names: the objects, in the order of axis O.
+            clip: the clip whose frames give the pictures their names; None counts.
+            overwrite: whether an existing folder may be replaced: one that holds folders of these objects alone.
+
+        Raises:
+            UsageError: an object's name can't be that of a folder.
+            OutputError: the folder exists and isn't empty, or can't be written.
+        """
+        folders = [folder_name(name) for name in names]
+        self._names = FrameNames(clip)
+        self.pending = PendingOutput(path, overwrite=overwrite, folder=True, folders=folders)
+        try:
+            with output_errors(self.pending.path):
+                for folder in folders:
+                    (self.pending.temp / folder).mkdir()
+        except BaseException:
+            self.abort()
+            raise
+
+    def write(self, masks: ObjectMasks, /) -> None:
+        """Adds the pictures of one frame. Raises OutputError."""
+        for name, mask in zip(masks.names, masks.masks, strict=True):
+            data = marked(_png(mask.view(np.uint8) * np.uint8(255)))
+            with output_errors(self.pending.path):
+                (self.pending.temp / name / self._names.png(masks)).write_bytes(data)
 
 
-class ImageFolderWriter:
+class ImageFolderWriter(Writer):
     """A folder of PNGs: 8-bit grey for mattes, RGBA with straight alpha of 8 or 16 bits."""
 
     def __init__(self, path: str | os.PathLike[str], *, clip: ClipInfo | None = None, overwrite: bool = False) -> None:
@@ -128,20 +160,42 @@ class ImageFolderWriter:
             image = np.ascontiguousarray(image[..., [2, 1, 0, 3]])
         elif image.ndim != 2:
             raise OutputError(f"frame {frame.index} is {image.shape}, (H, W) or (H, W, 4) was expected")
-        done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION])
-        if not done:
-            raise OutputError(f"frame {frame.index} of {image.shape} {image.dtype} can't be stored as PNG")
         with output_errors(self.pending.path):
-            (self.pending.temp / self._names.png(frame)).write_bytes(marked(data.tobytes()))
+            (self.pending.temp / self._names.png(frame)).write_bytes(marked(_png(image)))
 
-    def finish(self) -> None:
-        """`complete`, then takes its name. Raises OutputError."""
-        self.complete()
-        self.pending.commit()
 
-    def complete(self, *, cut: bool = False) -> None:
-        """Nothing is left to write: every picture has its own file."""
+class PictureWriter(Writer):
+    """One picture of 8 bits, a PNG."""
 
-    def abort(self) -> None:
-        """Removes what was written."""
-        self.pending.discard()
+    def __init__(self, path: str | os.PathLike[str], *, clip: ClipInfo, overwrite: bool = False) -> None:
+        """Checks the name and reserves it.
+
+        Args:
+            path: the output.
+            clip: the clip that is read.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            UsageError: the name is not that of a PNG, or the picture would be one of the clip's own.
+            OutputError: the file exists, or can't be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise UsageError(f"the picture {path} is written as PNG; give it a name that ends in .png")
+        if clip.files and path.parent.resolve() == Path(clip.path).resolve():
+            raise UsageError(f"the picture {path} would be one of the clip's own; give another folder")
+        self.pending = PendingOutput(path, overwrite=overwrite, source=clip.path)
+
+    def write(self, picture: UInt8Array, /) -> None:
+        """Sets the picture, (H, W, 3) RGB. Raises OutputError."""
+        data = _png(np.ascontiguousarray(picture[..., ::-1]))
+        with output_errors(self.pending.path):
+            self.pending.temp.write_bytes(data)
+
+
+def _png(image: Any) -> bytes:
+    """A file's content, of an array with channels in OpenCV's order. Raises OutputError."""
+    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _COMPRESSION])
+    if not done:
+        raise OutputError(f"a picture of {image.shape} {image.dtype} can't be stored as PNG")
+    return data.tobytes()

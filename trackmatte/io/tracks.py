@@ -31,6 +31,7 @@ from trackmatte.io.atomic import PendingOutput, output_errors
 from trackmatte.io.data import load_json
 from trackmatte.io.prompts import prompt_from_json, prompt_to_json
 from trackmatte.io.rle import decode_mask, encode_masks, rle_size
+from trackmatte.io.writer import Writer
 from trackmatte.names import check_name
 from trackmatte.numbers import parse_fraction
 from trackmatte.types import ClipInfo, ObjectMasks, Prompt
@@ -38,7 +39,7 @@ from trackmatte.types import ClipInfo, ObjectMasks, Prompt
 VERSION = 1
 
 
-class TracksWriter:
+class TracksWriter(Writer):
     """A file of native tracks; the lines reach the disk as they are written."""
 
     def __init__(
@@ -93,11 +94,6 @@ class TracksWriter:
     def _line(self, value: dict[str, Any]) -> None:
         with output_errors(self.pending.path):
             self._file.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
-
-    def finish(self) -> None:
-        """Completes the file, then takes its name. Raises OutputError."""
-        self.complete()
-        self.pending.commit()
 
     def complete(self, *, cut: bool = False) -> None:
         """Writes what is left. Raises OutputError."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import isfinite
 
+import numpy as np
 from PIL import ImageColor
 
 from trackmatte.errors import UsageError
@@ -43,7 +44,14 @@ class Effect:
 
         Returns:
             A new picture of the same shape and dtype; pixels outside the regions are bit-identical.
+
+        Raises:
+            UsageError: the image is no picture of the masks' size.
         """
+        if not isinstance(image, np.ndarray):
+            raise UsageError(f"a picture was expected, not {type(image).__name__}; results have one with frames=True")
+        if image.shape != (*masks.masks.shape[1:], 3):
+            raise UsageError(f"the picture is {image.shape}, the masks are {masks.masks.shape[1:]}; give (H, W, 3)")
         result: ImageArray = image.copy()
         for region in self.regions(masks):
             region.paste(self.change.changed(result, region), result)

@@ -378,6 +378,7 @@ class Propagator:
             scores=scores,
             present=np.asarray(masks.any(axis=(1, 2))),
             seeded=np.array(self._objects.seeded, np.bool_),
+            duration=frame.duration,
         )
 
 

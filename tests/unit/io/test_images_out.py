@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from tests.unit.io.written import clip_info, disc, frames, object_masks
 from trackmatte.errors import OutputError, UsageError
-from trackmatte.io.images_out import FrameNames, ImageFolderWriter, IndexedPngWriter, index_map
+from trackmatte.io.images_out import FrameNames, ImageFolderWriter, IndexedPngWriter, SeparatePngWriter, index_map
 from trackmatte.palette import davis_palette
 from trackmatte.types import ObjectMasks
 
@@ -48,6 +49,70 @@ def test_index_255_is_the_last(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image).ravel(), np.arange(1, 256))
     with pytest.raises(UsageError, match=r"256 objects .* 255"):
         IndexedPngWriter(tmp_path / "more", names=[str(i) for i in range(256)])
+
+
+def test_a_folder_for_each_object(tmp_path: Path) -> None:
+    writer = SeparatePngWriter(tmp_path / "out", names=("dog", "Ball é"))
+    masks = np.stack([disc(0), np.roll(disc(0), 10, axis=1)])
+    for index in (48, 49):
+        writer.write(object_masks(index, masks, names=("dog", "Ball é")))
+    writer.finish()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Ball é", "dog"]
+    for name, mask in zip(("dog", "Ball é"), masks, strict=True):
+        assert sorted(path.name for path in (tmp_path / "out" / name).iterdir()) == ["00048.png", "00049.png"]
+        with Image.open(tmp_path / "out" / name / "00049.png") as image:
+            assert image.mode == "L"
+            assert np.array_equal(np.asarray(image), np.where(mask, 255, 0))
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "a\\b", "../../etc"])
+def test_a_name_that_leads_elsewhere_is_no_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="can't name a folder"):
+        SeparatePngWriter(tmp_path / "out", names=("dog", name))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_folders_of_the_same_objects_are_replaced(tmp_path: Path) -> None:
+    def write(*names: str) -> None:
+        with SeparatePngWriter(tmp_path / "out", names=names, overwrite=True) as writer:
+            writer.write(object_masks(0, np.stack([disc(0)] * len(names)), names=names))
+
+    write("dog", "cat")
+    write("dog", "cat", "hen")
+    shutil.copy(tmp_path / "out" / "cat" / "00000.png", tmp_path / "out" / "cat" / "00007.png")
+    write("dog", "cat", "hen")
+    assert [path.name for path in (tmp_path / "out" / "cat").iterdir()] == ["00000.png"]
+    with pytest.raises(OutputError, match=r"can't replace .*: it holds '(cat|hen)', which this run doesn't write"):
+        write("dog")
+    (tmp_path / "out" / "cat" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="it holds 'cat'"):
+        write("dog", "cat", "hen")
+    with pytest.raises(OutputError, match="isn't empty"):
+        SeparatePngWriter(tmp_path / "out", names=("dog", "cat", "hen"))
+    (tmp_path / "out" / "cat" / "notes.txt").unlink()
+    shutil.copy(tmp_path / "out" / "cat" / "00000.png", tmp_path / "out" / "00000.png")
+    with pytest.raises(OutputError, match=r"it holds '00000\.png'"):
+        write("dog", "cat", "hen")
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_a_link_among_the_folders_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "00000.png").write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "dog").symlink_to(tmp_path / "far")
+    with pytest.raises(OutputError, match="it holds 'dog'"):
+        SeparatePngWriter(tmp_path / "out", names=("dog",), overwrite=True)
+    assert (tmp_path / "far" / "00000.png").read_text() == "mine"
+
+
+def test_a_writer_ends_with_its_block(tmp_path: Path) -> None:
+    with ImageFolderWriter(tmp_path / "out") as writer:
+        writer.write(frames(1)[0].with_image(np.zeros((4, 6), np.uint8)))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["00000.png"]
+    with pytest.raises(KeyError), ImageFolderWriter(tmp_path / "other"):
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_mattes_are_grey_of_8_bits(tmp_path: Path) -> None:
