@@ -11,6 +11,7 @@ import torch
 from benchmarks.gpu.__main__ import LIMITS
 from benchmarks.gpu.runner import Section, run
 from benchmarks.gpu.summary import lines
+from benchmarks.travel import gather
 from tests.conftest import ROOT
 
 REPORT = """
@@ -105,3 +106,9 @@ def test_without_a_gpu_it_says_so(tmp_path):
     assert done.returncode == 2
     assert done.stderr.strip() == "no CUDA device is here; give --device cpu, and --smoke for small networks"
     assert not out.exists()
+
+
+def test_wheels_are_gathered_into_a_new_folder_alone(tmp_path):
+    (tmp_path / "other").touch()
+    with pytest.raises(SystemExit, match="is not empty; give a new folder"):
+        gather(tmp_path, "3.12")
