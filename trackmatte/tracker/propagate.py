@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from trackmatte.errors import ModelError, PromptError
-from trackmatte.kernels.pixels import Normalizer, resize_square
+from trackmatte.kernels.pixels import Normalizer
+from trackmatte.kernels.resize import Resizer
 from trackmatte.tracker.memory import MemoryBank
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
@@ -86,6 +87,7 @@ class Propagator:
         self._height, self._width = height, width
         self._objects = ObjectTable(names)
         self._bank = MemoryBank(model.network.memory_size, device=model.device, rows=max(len(self._objects), 1))
+        self._resize = Resizer(height, width, model.network.image_size, model.device)
         self._normalize = Normalizer(model.device)
         self._make_masks = MaskMaker(height, width)
         self._due: list[Prompt] = []
@@ -126,9 +128,8 @@ class Propagator:
 
     def prepare(self, frame: Frame) -> ImageFeatures:
         """What the network sees in a frame, whatever the objects; may be called ahead and on another thread."""
-        square = resize_square(frame.image8, self._network.image_size)
         with self._model.inference():
-            return self._network.encode_image(self._normalize(square))
+            return self._network.encode_image(self._normalize(self._resize(frame.image8)))
 
     def step(self, frame: Frame, image: ImageFeatures | None = None) -> ObjectMasks:
         """Follows the objects into the next frame.
