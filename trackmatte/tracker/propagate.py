@@ -8,7 +8,7 @@ corrects what was tracked there, and counts as an ordinary memory from then on.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +22,9 @@ from trackmatte.tracker.memory import MemoryBank
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
 from trackmatte.tracker.objects import ObjectTable
-from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes
+from trackmatte.tracker.postprocess import MaskMaker, Overlap, SentMasks, fill_holes
 from trackmatte.tracker.prompts import ObjectPrompt, gather
-from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
+from trackmatte.types import BoolArray, Float32Array, Frame, ObjectMasks, Prompt
 
 _SAM2_SIZE = 1024  # of the picture that SAM 2's networks see, whose masks are a quarter as large
 
@@ -259,28 +259,56 @@ class Propagator:
         Raises:
             ModelError: the network's numbers overflowed, which would look like an object that is lost.
         """
-        count = len(self._objects)
-        masks = np.zeros((count, self._height, self._width), np.bool_)
-        scores = np.zeros(count, np.float32)
-        if prediction.places:
-            logits = prediction.decoded.scores[:, 0].float()
-            scores[list(prediction.places)] = logits.sigmoid().cpu().numpy()
+        return self.asked(frame, prediction)()
+
+    def asked(self, frame: Frame, prediction: Prediction) -> Callable[[], ObjectMasks]:
+        """Asks for what `masks` gives, and returns what waits for it; the device may be given more in between."""
+        made = self._ask(prediction)
+        names, seeded = self.names, np.array(self._objects.seeded, np.bool_)
+
+        def wait() -> ObjectMasks:
+            masks, scores = made()
             if not np.isfinite(scores).all():
                 raise ModelError(self._overflow(frame.index))
-            here = (logits > 0).nonzero()[:, 0].tolist()
-            if here:
-                places = [prediction.places[i] for i in here]
-                self._make_masks(prediction.logits[here], self._options.overlap, masks, places)
-        return ObjectMasks(
-            index=frame.index,
-            pts=frame.pts,
-            time_base=frame.time_base,
-            names=self.names,
-            masks=masks,
-            scores=scores,
-            present=np.asarray(masks.any(axis=(1, 2))),
-            seeded=np.array(self._objects.seeded, np.bool_),
-        )
+            return ObjectMasks(
+                index=frame.index,
+                pts=frame.pts,
+                time_base=frame.time_base,
+                names=names,
+                masks=masks,
+                scores=scores,
+                present=np.asarray(masks.any(axis=(1, 2))),
+                seeded=seeded,
+            )
+
+        return wait
+
+    def _ask(self, prediction: Prediction) -> Callable[[], tuple[BoolArray, Float32Array]]:
+        """Masks (N, H, W) and scores (N,) of all objects; on a CPU they are made at once."""
+        places, count, shape = list(prediction.places), len(self._objects), (self._height, self._width)
+        with self._model.inference():
+            scores = prediction.decoded.scores[:, 0].float()
+            if places and scores.device.type != "cpu":
+                size = {"height": self._height, "width": self._width}
+                sent = SentMasks(prediction.logits, scores, **size, overlap=self._options.overlap)
+                return lambda: _spread(*sent.read(), places, count)
+        masks = np.zeros((count, *shape), np.bool_)
+        probabilities = np.zeros(count, np.float32)
+        if places:
+            probabilities[places] = scores.sigmoid().numpy()
+            here = (scores > 0).nonzero()[:, 0].tolist()
+            if here and np.isfinite(probabilities).all():
+                self._make_masks(prediction.logits[here], self._options.overlap, masks, [places[i] for i in here])
+        return lambda: (masks, probabilities)
+
+
+def _spread(masks: BoolArray, scores: Float32Array, places: list[int], count: int) -> tuple[BoolArray, Float32Array]:
+    """Those of some objects at their places among `count`; the others have none and 0."""
+    if places == list(range(count)):
+        return masks, scores
+    every, each = np.zeros((count, *masks.shape[1:]), np.bool_), np.zeros(count, np.float32)
+    every[places], each[places] = masks, scores
+    return every, each
 
 
 def _apart(places: Sequence[int], decoded: Decoded) -> dict[int, Decoded]:

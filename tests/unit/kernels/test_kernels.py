@@ -36,7 +36,7 @@ def test_pixels_are_those_of_the_reference_bit_for_bit(tmp_path, height, width, 
     Image.fromarray(image).save(tmp_path / "0.jpg", quality=95)
     expected, _, _ = load_video_frames(str(tmp_path), size, False, compute_device=CPU)
     read = np.array(Image.open(tmp_path / "0.jpg").convert("RGB"))
-    pixels = Normalizer(CPU)(torch.from_numpy(resize_square(read, size)))
+    pixels = Normalizer(CPU)(torch.tensor(resize_square(read, size)))
     assert pixels.dtype == torch.float32
     assert torch.equal(pixels, expected)
 
