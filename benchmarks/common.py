@@ -55,6 +55,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "load": os.getloadavg()[0],
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
     }
@@ -69,5 +70,12 @@ def without_tiles() -> None:
 def write(path: Path | None, device: torch.device, results: Any) -> None:
     """The results as JSON with the machine, where a file was asked for."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"machine": machine(device), "results": results}, indent=1) + "\n")
+        replace_text(path, json.dumps({"machine": machine(device), "results": results}, indent=1) + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Writes a file, which is there as it was or as a whole at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text)
+    beside.replace(path)

@@ -29,6 +29,8 @@ from trackmatte.tracker.model import Model, load_model
 from trackmatte.tracker.registry import find_spec
 from trackmatte.types import Point
 
+RABBIT = Point(370, 420)  # in the sample
+
 
 @dataclass
 class Intervals:
@@ -65,12 +67,13 @@ class Intervals:
         return stop
 
 
-def measure(model: Model, clip: Path, intervals: Intervals) -> dict[str, float]:
+def measure(model: Model, clip: Path, intervals: Intervals, prompt: Point = RABBIT) -> dict[str, float]:
     """One pass: frames a second, and the share of the time in which no part of the network ran."""
-    prompt = Point(370, 420)
     with tempfile.TemporaryDirectory() as folder, open_clip(clip) as reader:
         requests = [OutputRequest("matte", Path(folder) / "matte.mp4")]
-        info = RunInfo(clip=reader.info, model=model.name, prompts=(prompt,), names=("1",), trim=False, overwrite=False)
+        info = RunInfo(
+            clip=reader.info, model=model.name, prompts=(prompt,), names=(prompt.name,), trim=False, overwrite=False
+        )
         check_requests(requests, info)
         intervals.spans.clear()
         counted: list[Fraction] = []

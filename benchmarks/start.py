@@ -1,6 +1,7 @@
 """Seconds from nothing to the first mask, each in a process of its own: eager, and compiled with a warm cache.
 
     python -m benchmarks.start --model nano --json out.json
+    python -m benchmarks.start --model sam2.1-tiny --checkpoint FILE --device cuda
 
 See benchmarks/README.md for what is measured and how.
 """
@@ -18,7 +19,7 @@ CLIP = Path(__file__).parent.parent / "samples" / "bunny.mp4"
 STEPS = ("import", "load", "first mask", "second mask")
 
 
-def steps(model: str, clip: Path, compile: bool) -> dict[str, float]:
+def steps(model: str, clip: Path, compile: bool, device: str, checkpoint: str | None) -> dict[str, float]:
     """Seconds of each step in this process, which must be a fresh one."""
     times = [time.perf_counter()]
     from trackmatte.io.decode import open_clip
@@ -27,7 +28,7 @@ def steps(model: str, clip: Path, compile: bool) -> dict[str, float]:
     from trackmatte.types import Point
 
     times.append(time.perf_counter())
-    loaded = load_model(model, compile=compile)
+    loaded = load_model(model, checkpoint=checkpoint, device=device, compile=compile)
     times.append(time.perf_counter())
     with open_clip(clip) as reader:
         tracker = Propagator(loaded, height=reader.info.height, width=reader.info.width)
@@ -42,13 +43,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="nano")
     parser.add_argument("--clip", type=Path, default=CLIP)
+    parser.add_argument("--checkpoint", help="weights to use instead of the model's own")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--compile", nargs="*", default=["no", "yes"], choices=["no", "yes"])
     parser.add_argument("--here", choices=["no", "yes"], help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, help="write the results here")
     options = parser.parse_args()
     if options.here:
-        print(json.dumps(steps(options.model, options.clip, options.here == "yes")))
+        found = steps(options.model, options.clip, options.here == "yes", options.device, options.checkpoint)
+        print(json.dumps(found))
         return
     compare(options)
 
@@ -62,6 +66,8 @@ def compare(options: argparse.Namespace) -> None:
     results = []
     for compile in options.compile:
         command = [sys.executable, "-m", "benchmarks.start", "--model", options.model, "--clip", str(options.clip)]
+        command += ["--device", options.device]
+        command += ["--checkpoint", options.checkpoint] if options.checkpoint else []
         runs = [
             json.loads(subprocess.run([*command, "--here", compile], check=True, capture_output=True, text=True).stdout)
             for _ in range(options.runs + 1)
@@ -71,7 +77,7 @@ def compare(options: argparse.Namespace) -> None:
         print(f"{options.model}, {'compiled, cache warm' if compile == 'yes' else 'eager'}")
         for step in STEPS:
             print(f"  {step:14}{shown(results[-1][step])}", flush=True)
-    write(options.json, torch.device("cpu"), results)
+    write(options.json, torch.device(options.device), results)
 
 
 if __name__ == "__main__":

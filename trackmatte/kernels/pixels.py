@@ -30,21 +30,20 @@ def resize_square(image: UInt8Array, size: int) -> UInt8Array:
 
 
 class Normalizer:
-    """Turns squares of bytes into the network's input on its device."""
+    """Turns squares of bytes into the network's input."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._mean = torch.tensor(MEAN, device=device)[:, None, None]
         self._deviation = torch.tensor(DEVIATION, device=device)[:, None, None]
 
-    def __call__(self, square: UInt8Array) -> torch.Tensor:
+    def __call__(self, square: torch.Tensor) -> torch.Tensor:
         """Normalizes to ImageNet's mean 0 and deviation 1.
 
         Args:
-            square: (S, S, 3) RGB in 0..255.
+            square: (S, S, 3) uint8 RGB on the device.
 
         Returns:
-            (1, 3, S, S) float32, channels first, on the device.
+            (1, 3, S, S) float32, channels first.
         """
-        pixels = torch.tensor(square, device=self._device).permute(2, 0, 1).contiguous().to(torch.float32)
+        pixels = square.permute(2, 0, 1).contiguous().to(torch.float32)
         return pixels.div_(255.0).sub_(self._mean).div_(self._deviation)[None]

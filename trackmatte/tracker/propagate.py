@@ -8,7 +8,7 @@ that is remembered is `PropagateOptions.seeds`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,14 +17,15 @@ import torch
 import torch.nn.functional as F
 
 from trackmatte.errors import ModelError, PromptError
-from trackmatte.kernels.pixels import Normalizer, resize_square
+from trackmatte.kernels.pixels import Normalizer
+from trackmatte.kernels.resize import Resizer
 from trackmatte.tracker.memory import MemoryBank, Reading
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
 from trackmatte.tracker.objects import ObjectTable
-from trackmatte.tracker.postprocess import MaskMaker, Overlap, fill_holes, part_at
+from trackmatte.tracker.postprocess import MaskMaker, Overlap, SentMasks, fill_holes, part_at
 from trackmatte.tracker.prompts import ObjectPrompt, gather
-from trackmatte.types import BoolArray, Frame, ObjectMasks, Prompt
+from trackmatte.types import BoolArray, Float32Array, Frame, ObjectMasks, Prompt
 
 Seeds = Literal["pinned", "memory", "ahead"]
 _MOST_TAKEN = 0.4  # of a mask, by one click; more is what the network took for the object itself
@@ -107,6 +108,7 @@ class Propagator:
             rows=max(len(self._objects), 1),
             conditioning=options.conditioning,
         )
+        self._resize = Resizer(height, width, model.network.image_size, model.device)
         self._normalize = Normalizer(model.device)
         self._make_masks = MaskMaker(height, width)
         self._due: list[Prompt] = []
@@ -168,9 +170,8 @@ class Propagator:
 
     def prepare(self, frame: Frame) -> ImageFeatures:
         """What the network sees in a frame, whatever the objects; may be called ahead and on another thread."""
-        square = resize_square(frame.image8, self._network.image_size)
         with self._model.inference():
-            return self._network.encode_image(self._normalize(square))
+            return self._network.encode_image(self._normalize(self._resize(frame.image8)))
 
     def step(self, frame: Frame, image: ImageFeatures | None = None) -> ObjectMasks:
         """Follows the objects into the next frame.
@@ -357,29 +358,57 @@ class Propagator:
         Raises:
             ModelError: the network's numbers overflowed, which would look like an object that is lost.
         """
-        count = len(self._objects)
-        masks = np.zeros((count, self._height, self._width), np.bool_)
-        scores = np.zeros(count, np.float32)
-        if prediction.places:
-            logits = prediction.decoded.scores[:, 0].float()
-            scores[list(prediction.places)] = logits.sigmoid().cpu().numpy()
+        return self.asked(frame, prediction)()
+
+    def asked(self, frame: Frame, prediction: Prediction) -> Callable[[], ObjectMasks]:
+        """Asks for what `masks` gives, and returns what waits for it; the device may be given more in between."""
+        made = self._ask(prediction)
+        names, seeded = self.names, np.array(self._objects.seeded, np.bool_)
+
+        def wait() -> ObjectMasks:
+            masks, scores = made()
             if not np.isfinite(scores).all():
                 raise ModelError(self._overflow(frame.index))
-            here = (logits > 0).nonzero()[:, 0].tolist()
-            if here:
-                places = [prediction.places[i] for i in here]
-                self._make_masks(prediction.logits[here], self._options.overlap, masks, places)
-        return ObjectMasks(
-            index=frame.index,
-            pts=frame.pts,
-            time_base=frame.time_base,
-            names=self.names,
-            masks=masks,
-            scores=scores,
-            present=np.asarray(masks.any(axis=(1, 2))),
-            seeded=np.array(self._objects.seeded, np.bool_),
-            duration=frame.duration,
-        )
+            return ObjectMasks(
+                index=frame.index,
+                pts=frame.pts,
+                time_base=frame.time_base,
+                names=names,
+                masks=masks,
+                scores=scores,
+                present=np.asarray(masks.any(axis=(1, 2))),
+                seeded=seeded,
+                duration=frame.duration,
+            )
+
+        return wait
+
+    def _ask(self, prediction: Prediction) -> Callable[[], tuple[BoolArray, Float32Array]]:
+        """Masks (N, H, W) and scores (N,) of all objects; on a CPU they are made at once."""
+        places, count, shape = list(prediction.places), len(self._objects), (self._height, self._width)
+        with self._model.inference():
+            scores = prediction.decoded.scores[:, 0].float()
+            if places and scores.device.type != "cpu":
+                size = {"height": self._height, "width": self._width}
+                sent = SentMasks(prediction.logits, scores, **size, overlap=self._options.overlap)
+                return lambda: _spread(*sent.read(), places, count)
+        masks = np.zeros((count, *shape), np.bool_)
+        probabilities = np.zeros(count, np.float32)
+        if places:
+            probabilities[places] = scores.sigmoid().numpy()
+            here = (scores > 0).nonzero()[:, 0].tolist()
+            if here and np.isfinite(probabilities).all():
+                self._make_masks(prediction.logits[here], self._options.overlap, masks, [places[i] for i in here])
+        return lambda: (masks, probabilities)
+
+
+def _spread(masks: BoolArray, scores: Float32Array, places: list[int], count: int) -> tuple[BoolArray, Float32Array]:
+    """Those of some objects at their places among `count`; the others have none and 0."""
+    if places == list(range(count)):
+        return masks, scores
+    every, each = np.zeros((count, *masks.shape[1:]), np.bool_), np.zeros(count, np.float32)
+    every[places], each[places] = masks, scores
+    return every, each
 
 
 def _apart(places: Sequence[int], decoded: Decoded) -> dict[int, Decoded]:

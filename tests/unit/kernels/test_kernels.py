@@ -36,7 +36,7 @@ def test_pixels_are_those_of_the_reference_bit_for_bit(tmp_path, height, width, 
     Image.fromarray(image).save(tmp_path / "0.jpg", quality=95)
     expected, _, _ = load_video_frames(str(tmp_path), size, False, compute_device=CPU)
     read = np.array(Image.open(tmp_path / "0.jpg").convert("RGB"))
-    pixels = Normalizer(CPU)(resize_square(read, size))
+    pixels = Normalizer(CPU)(torch.tensor(resize_square(read, size)))
     assert pixels.dtype == torch.float32
     assert torch.equal(pixels, expected)
 
@@ -47,7 +47,7 @@ def test_every_byte_normalizes_as_the_reference_does():
     wide = torch.from_numpy(ramp / 255.0).permute(2, 0, 1).to(torch.float32)
     mean, deviation = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
     expected = (wide - mean[:, None, None]) / deviation[:, None, None]
-    assert torch.equal(Normalizer(CPU)(ramp)[0], expected)
+    assert torch.equal(Normalizer(CPU)(torch.from_numpy(ramp))[0], expected)
 
 
 def test_a_view_of_a_picture_can_be_resized():

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trackmatte.tracker.postprocess import MaskMaker, fill_holes, masks_on_device
+from trackmatte.tracker.postprocess import MaskMaker, SentMasks, fill_holes, small_holes
 
 
 def filled_by_hand(plane, area):
@@ -41,6 +41,33 @@ def test_holes_are_those_of_a_flood_fill(share, area):
     assert share < 0.5 or not np.array_equal(expected, logits[:, 0].numpy())
 
 
+def snake(side):
+    """A region that winds, one pixel wide, as far from its one end to the other as there can be."""
+    plane = np.ones((side, side), np.float32)
+    plane[1, 1:8] = plane[2:4, 7] = plane[4, 3:7] = -1
+    return plane
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.97])
+@pytest.mark.parametrize("area", [1, 2, 8, 14])
+def test_holes_found_without_waiting_are_those_of_a_flood_fill(share, area):
+    random = np.random.default_rng(2).random((3, 1, 37, 41)).astype(np.float32)
+    logits = torch.from_numpy(random) - (1 - share)
+    filled = logits.masked_fill(small_holes(logits, area), 0.1)
+    expected = np.stack([filled_by_hand(plane, area) for plane in logits[:, 0].numpy()])
+    assert np.array_equal(filled[:, 0].numpy(), expected)
+
+
+@pytest.mark.parametrize("turned", [0, 1, 2, 3])
+@pytest.mark.parametrize(("area", "pixels"), [(12, 0), (13, 13), (40, 13)])
+def test_a_winding_hole_is_found_as_a_whole_or_not_at_all(turned, area, pixels):
+    """It has 13 pixels; numbers go from one end to the other however it lies."""
+    plane = np.rot90(snake(12), turned).copy()
+    assert (plane < 0).sum() == 13
+    holes = small_holes(torch.from_numpy(plane)[None, None], area)
+    assert holes.sum() == pixels
+
+
 def test_zero_counts_as_background_and_large_holes_stay():
     logits = torch.ones(1, 1, 12, 12)
     logits[0, 0, 2:5, 2:5] = -1  # 9 pixels
@@ -68,6 +95,13 @@ def to_masks(logits, *, height, width, overlap):
     return out[::2]
 
 
+def sent(logits, **options):
+    """What comes back from a device, of objects that are all present."""
+    masks, scores = SentMasks(logits, torch.ones(len(logits)), **options).read()
+    assert (scores == torch.ones(1).sigmoid().item()).all()
+    return masks
+
+
 def two_objects():
     """Two (1, 8, 8) maps: 0 claims the left six columns with 1, 1 the right six with 2."""
     logits = torch.full((2, 1, 8, 8), -5.0)
@@ -93,7 +127,7 @@ def test_equal_claims_go_to_the_first():
     logits = torch.full((3, 1, 8, 8), 10.0)
     masks = to_masks(logits, height=20, width=30, overlap="exclusive")
     assert masks.sum(axis=(1, 2)).tolist() == [600, 0, 0]
-    assert np.array_equal(masks, masks_on_device(logits, height=20, width=30, overlap="exclusive"))
+    assert np.array_equal(masks, sent(logits, height=20, width=30, overlap="exclusive"))
 
 
 @pytest.mark.parametrize(("height", "width"), [(9, 31), (101, 64), (8, 8), (5, 3), (360, 640)])
@@ -106,8 +140,20 @@ def test_masks_are_where_enlarged_logits_are_positive_and_highest(height, width,
     expected = large > 0
     if overlap == "exclusive":
         expected &= large == large.max(axis=0)
-    assert np.array_equal(masks_on_device(logits, **size, overlap=overlap), expected)
+    assert np.array_equal(sent(logits, **size, overlap=overlap), expected)
     second, first = np.sort(large, axis=0)[-2:]
     close = (np.abs(large) < 1e-4).any(axis=0) | (first - second < 1e-4)
     assert close.mean() < 0.01
     assert np.array_equal(to_masks(logits, **size, overlap=overlap)[:, ~close], expected[:, ~close])
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 31), (8, 8), (5, 3)])
+def test_masks_come_back_with_their_scores_and_of_absent_objects_empty(height, width):
+    """In bits, also where a row or a picture has no whole number of bytes."""
+    logits = 5 * torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    scores = torch.tensor([2.0, -3.0, 0.0])
+    masks, probabilities = SentMasks(logits, scores, height=height, width=width, overlap="allow").read()
+    assert (masks.dtype, masks.shape) == (np.bool_, (3, height, width))
+    assert masks[0].any()
+    assert not masks[1:].any()
+    assert np.array_equal(probabilities, scores.sigmoid().numpy())
