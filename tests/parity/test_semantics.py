@@ -205,7 +205,7 @@ def _old_pointers(bank, rows, readings, *, pointers):
 
 
 def _soft_masks(network, image, decoded, *, prompted):
-    return ENCODE(network, image, decoded, prompted=torch.zeros_like(prompted))
+    return ENCODE(network, image, decoded, prompted=[False] * len(prompted))
 
 
 def _no_previous(network, image, attended, *, prompts=None, previous=None):

@@ -35,7 +35,8 @@ def sound_track(stream: AudioStream, output: OutputContainer, *, origin: Fractio
     if stream.codec_context is None:
         raise ValueError("its codec is unknown")
     codec, container = stream.codec_context.codec.canonical_name, output.format.name
-    if _is_copied(codec, container):
+    known = stream.codec_context.sample_rate and stream.codec_context.layout.nb_channels  # not where it begins late
+    if known and _is_copied(codec, container):
         return CopiedSound(stream, output, origin=origin)
     return EncodedSound(stream, output, origin=origin)
 

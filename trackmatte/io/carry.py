@@ -128,7 +128,8 @@ class CarriedTracks:
                 self._put(packet, until=end)
         self._put(None, until=end)
         for track in self._tracks.values():
-            self._output.mux(track.flush(end))
+            for packet in track.flush(end):
+                self._mux(packet)
         self.close()
 
     def _put(self, packet: Packet[Any] | None, *, until: Fraction | None) -> None:
@@ -141,7 +142,18 @@ class CarriedTracks:
             due.append(self._waiting.popleft())
         for one in due:
             for converted in self._convert(one):
-                self._output.mux(converted)
+                self._mux(converted)
+
+    def _mux(self, packet: Packet[Any]) -> None:
+        """Writes a packet; one that the container refuses is left out. Raises OSError where nothing can be written."""
+        try:
+            self._output.mux(packet)
+        except (av.ArgumentError, av.InvalidDataError) as exc:
+            self._note(f"sound that the container can't take was left out: {_text(exc)}")
+
+    def _note(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _next(self) -> Packet[Any] | None:
         """The next packet with a time, None at the end; `_reached` tells how far reading has come."""
@@ -169,9 +181,7 @@ class CarriedTracks:
         try:
             return self._tracks[packet.stream.index].convert(packet)
         except av.FFmpegError as exc:
-            note = f"damaged sound was left out: {_text(exc)}"
-            if note not in self.notes:
-                self.notes.append(note)
+            self._note(f"damaged sound was left out: {_text(exc)}")
             return []
 
     def close(self) -> None:

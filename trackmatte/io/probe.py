@@ -182,7 +182,8 @@ def _notes(
     others = [other for other in video_streams(container) if other.index != stream.index]
     if others:
         known = ", ".join(
-            f"{other.index} ({other.codec_context.width}x{other.codec_context.height})"
+            f"{other.index}"
+            + f" ({other.codec_context.width}x{other.codec_context.height})" * (other.codec_context.width > 0)
             for other in others
             if other.codec_context is not None
         )

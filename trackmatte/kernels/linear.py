@@ -1,4 +1,4 @@
-"""Two linear layers with an activation between, in pieces that stay in the cache.
+"""Two linear layers with an activation between, on a CPU in pieces that stay in the cache.
 
 torch computes the wide layer of all tokens at once and writes it to memory that it maps anew (for SAM 2.1's first
 block, 100 MB), then the activation in another pass. On a CPU the twin's weights are laid out for oneDNN once, which
@@ -27,7 +27,7 @@ _EAGER: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {"relu": F.re
 
 
 class PackedLinear(nn.Module):
-    """A linear layer, and the activation that follows it, on a CPU."""
+    """A linear layer, and the activation that follows it; elsewhere than on a CPU as torch does them."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor, activation: Activation | None = None) -> None:
         """Args: weight: (C', C) float32 or bfloat16. bias: (C',) of the same format. activation: what follows."""
@@ -172,14 +172,18 @@ class Feedforward(nn.Module):
 
     def forward(self, x: torch.Tensor, onto: torch.Tensor) -> torch.Tensor:
         """Args: x: (..., C), may be `onto`. onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
-        pieces = torch.split(x.flatten(0, -2), PIECE), torch.split(onto.view(-1, onto.shape[-1]), PIECE)
+        if onto.device.type != "cpu":
+            return onto.add_(self._second(self._first(self._norm(x))))
+        pieces = torch.split(onto.view(-1, onto.shape[-1]), PIECE)
         for piece, place in zip(*pieces, strict=True):
             place += self._second(self._first(self._norm(piece)))
         return onto
 
 
 def _pack(weight: torch.Tensor) -> torch.Tensor | None:
-    """The weight in oneDNN's own layout; None where this torch can't, which is said in the log."""
+    """The weight in oneDNN's own layout; None elsewhere than on a CPU, and where this torch can't: that is logged."""
+    if weight.device.type != "cpu":
+        return None
     try:
         packed = torch.ops.mkldnn._reorder_linear_weight(weight, PIECE)
         torch.ops.mkldnn._linear_pointwise(weight.new_zeros(1, weight.shape[1]), packed, None, "none", [], "none")

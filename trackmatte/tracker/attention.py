@@ -107,6 +107,9 @@ class EagerMemoryAttention(nn.Module):
     def __init__(self, eager: EagerAttention) -> None:
         super().__init__()
         self._eager = eager
+        for part in eager.modules():
+            if isinstance(part, RoPEAttention):
+                part.freqs_cis = part.freqs_cis.to(part.q_proj.weight.device)  # which it else does when it runs first
 
     def forward(
         self,

@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+
+from trackmatte.kernels.transfer import upload
+
+_INDICES = 256  # of rows and slots that are kept on the device
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,7 @@ class MemoryBank:
         self._rows: list[_Row | None] = []
         self._maps = torch.empty(0)
         self._pointers = torch.empty(0)
+        self._indices: dict[tuple[int, ...], torch.Tensor] = {}
         self._reserve(rows)
 
     @property
@@ -145,16 +151,20 @@ class MemoryBank:
             pointers: (B, C).
             conditioning: B times, whether the frame was prompted and stays.
         """
+        places: dict[tuple[int, int], list[int]] = {}
         for i, (place, stays) in enumerate(zip(rows, conditioning, strict=True)):
             row = self._row(place)
             if stays:
                 slot = self._conditioning_slot(row, index)
-                map_slot, pointer_slot = slot, slot
+                slots = slot, slot
             else:
-                map_slot, pointer_slot = self._map_slot(index), self._pointer_slot(index)
-                row.maps[map_slot] = row.pointers[pointer_slot] = index
-            self._maps[place, map_slot] = maps[i]
-            self._pointers[place, pointer_slot] = pointers[i]
+                slots = self._map_slot(index), self._pointer_slot(index)
+                row.maps[slots[0]] = row.pointers[slots[1]] = index
+            places.setdefault(slots, []).append(i)
+        for (map_slot, pointer_slot), those in places.items():
+            where = self._index(tuple(rows[i] for i in those))
+            self._maps[:, map_slot].index_copy_(0, where, self._some(maps, those).to(self._maps.dtype))
+            self._pointers[:, pointer_slot].index_copy_(0, where, self._some(pointers, those))
 
     def forget_around(self, place: int, index: int) -> None:
         """Forgets tracked frames as near as maps are read, which a correction may have made untrue."""
@@ -268,9 +278,22 @@ class MemoryBank:
 
     def _gather(self, slots: torch.Tensor, rows: Sequence[int], order: Sequence[Sequence[int]]) -> torch.Tensor:
         if len(rows) == 1:
-            return slots[rows[0]][list(order[0])][None]
-        place = torch.tensor(list(rows), device=self._device)[:, None]
-        return slots[place, torch.tensor([list(one) for one in order], dtype=torch.long, device=self._device)]
+            return slots[rows[0]].index_select(0, self._index(tuple(order[0])))[None]
+        flat = [row * slots.shape[1] + slot for row, one in zip(rows, order, strict=True) for slot in one]
+        found = slots.flatten(0, 1).index_select(0, self._index(tuple(flat)))
+        return found.reshape(len(rows), -1, *found.shape[1:])
+
+    def _some(self, each: torch.Tensor, those: Sequence[int]) -> torch.Tensor:
+        """Some of an axis, which is not copied where it is all of it."""
+        return each if len(those) == len(each) else each.index_select(0, self._index(tuple(those)))
+
+    def _index(self, numbers: tuple[int, ...]) -> torch.Tensor:
+        """The numbers on the device; those of late are kept there, since slots take turns."""
+        if numbers not in self._indices:
+            if len(self._indices) >= _INDICES:
+                self._indices.clear()
+            self._indices[numbers] = upload(np.array(numbers, np.int64), self._device)
+        return self._indices[numbers]
 
     def _reserve(self, rows: int) -> None:
         size, held = self._size, len(self._rows)

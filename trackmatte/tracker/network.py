@@ -9,13 +9,16 @@ video predictor runs it, in batches over objects and without what its result doe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from sam2.modeling.sam2_base import SAM2Base
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
+from trackmatte.kernels.transfer import upload
 from trackmatte.tracker.memory import Memories, MemorySize
 from trackmatte.tracker.twins import NetworkOptions, compile_encoder, use_twins
 
@@ -103,6 +106,7 @@ class Network:
         self._layout = torch.contiguous_format if options.careful else torch.channels_last
         with torch.inference_mode():
             self._map_position = self._full_map_position(side)
+        self._times: dict[tuple[int, ...], torch.Tensor] = {}
         use_twins(modules, options)
         if options.compile:
             compile_encoder(modules)
@@ -152,7 +156,7 @@ class Network:
             image.top.flatten(2).mT,
             image.position,
             memories.maps,
-            self._map_position[list(memories.times)],
+            self._map_position.index_select(0, self._when_made(memories.times)),
             pointers,
             pointer_position,
         )
@@ -206,13 +210,13 @@ class Network:
         pointers = visible * looks.pointers + (1 - visible) * modules.no_obj_ptr
         return Decoded(logits, _MASK_SCALE * visible + _MASK_BIAS, pointers)
 
-    def encode_memory(self, image: ImageFeatures, decoded: Decoded, *, prompted: torch.Tensor) -> torch.Tensor:
+    def encode_memory(self, image: ImageFeatures, decoded: Decoded, *, prompted: Sequence[bool]) -> torch.Tensor:
         """Makes the maps that the objects will remember of this frame.
 
         Args:
             image: the frame.
             decoded: the masks of O objects.
-            prompted: (O,) bool; the mask of a prompted frame is remembered as a hard 0 and 1.
+            prompted: O times, whether this is a prompted frame, whose mask is remembered as a hard 0 and 1.
 
         Returns:
             (O, T, C_map) bfloat16, T = h * w, or fewer where memory is pooled.
@@ -220,8 +224,9 @@ class Network:
         modules = self._modules
         logits = self._enlarge(decoded.logits.float(), self.image_size)
         masks = torch.sigmoid(logits)
-        for i in prompted.nonzero().flatten().tolist():
-            masks[i] = logits[i] > 0
+        for i, hard in enumerate(prompted):
+            if hard:
+                masks[i] = logits[i] > 0
         masks.mul_(modules.sigmoid_scale_for_mem_enc).add_(modules.sigmoid_bias_for_mem_enc)
         maps: torch.Tensor = modules.memory_encoder(image.top, masks)
         if modules.no_obj_embed_spatial is not None:
@@ -280,11 +285,17 @@ class Network:
             position = pointers.new_zeros(objects, number, modules.mem_dim)
         return pointers.reshape(objects, number * pieces, -1), position.repeat_interleave(pieces, dim=1)
 
+    def _when_made(self, times: tuple[int, ...]) -> torch.Tensor:
+        """(M,) int64, kept on the device: there are few such lists."""
+        if times not in self._times:
+            self._times[times] = upload(np.array(times, np.int64), self.device)
+        return self._times[times]
+
     def _when(self, ages: tuple[int, ...], longest: int) -> torch.Tensor:
         """(P, C_map): the encoding of P ages in frames."""
         modules = self._modules
         dim = modules.hidden_dim if modules.proj_tpos_enc_in_obj_ptrs else modules.mem_dim
-        when: torch.Tensor = get_1d_sine_pe(torch.tensor(ages).to(self.device) / longest, dim=dim)
+        when: torch.Tensor = get_1d_sine_pe(upload(np.array(ages), self.device) / longest, dim=dim)
         return torch.as_tensor(modules.obj_ptr_tpos_proj(when))
 
     def _full_map_position(self, side: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from trackmatte.errors import ModelError, PromptError
 from trackmatte.kernels.pixels import Normalizer
 from trackmatte.kernels.resize import Resizer
+from trackmatte.kernels.transfer import upload
 from trackmatte.tracker.memory import MemoryBank, Reading
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
@@ -263,9 +264,10 @@ class Propagator:
         waiting = [place for place in places if place in prompts and place not in edited]
         for corrected in _by_clicks(waiting, prompts):
             those = [places.index(place) for place in corrected]
-            previous = fill_holes(tracked.logits[those], self._hole_area)
+            previous = fill_holes(torch.stack([tracked.logits[i] for i in those]), self._hole_area)
             clicks = self._clicks([prompts[place] for place in corrected])
-            better = self._network.decode_masks(image, attended[those], prompts=clicks, previous=previous)
+            their = torch.stack([attended[i] for i in those])
+            better = self._network.decode_masks(image, their, prompts=clicks, previous=previous)
             parts |= _apart(corrected, better)
         return parts
 
@@ -308,10 +310,18 @@ class Propagator:
         those = [i for i, place in enumerate(prediction.places) if place not in pinned]
         if not those:
             return
-        places, decoded = [prediction.places[i] for i in those], prediction.decoded[those]
-        prompted = torch.tensor([place in prompts for place in places], device=self._model.device)
-        filled = torch.where(prompted[:, None, None, None], prediction.logits[those], decoded.logits)
-        seen = Decoded(filled, decoded.scores, decoded.pointers)
+        places = [prediction.places[i] for i in those]
+        decoded = Decoded.join([prediction.decoded[i : i + 1] for i in those]) if pinned else prediction.decoded
+        prompted = [place in prompts for place in places]
+        logits = decoded.logits
+        if any(prompted):
+            logits = torch.stack(
+                [
+                    (prediction if hard else prediction.decoded).logits[i]
+                    for i, hard in zip(those, prompted, strict=True)
+                ]
+            )
+        seen = Decoded(logits, decoded.scores, decoded.pointers)
         maps = self._network.encode_memory(image, seen, prompted=prompted)
         stays = []
         for place in places:
@@ -327,20 +337,20 @@ class Propagator:
 
     def _clicks(self, prompts: Sequence[ObjectPrompt]) -> PointPrompts:
         """Prompts of equal numbers of clicks, in pixels of the network's square."""
-        device = self._model.device
-        size = torch.tensor([self._width, self._height], dtype=torch.float32)
-        coordinates = torch.from_numpy(np.stack([prompt.coordinates for prompt in prompts]))
-        labels = torch.tensor([prompt.labels for prompt in prompts], dtype=torch.int32)
-        return PointPrompts((coordinates / size * self._network.image_size).to(device), labels.to(device))
+        size = np.array([self._width, self._height], np.float32)
+        shares = np.stack([prompt.coordinates for prompt in prompts]) / size
+        labels = np.array([prompt.labels for prompt in prompts], np.int32)
+        coordinates = upload(shares * np.float32(self._network.image_size), self._model.device)
+        return PointPrompts(coordinates, upload(labels, self._model.device))
 
     def _square_mask(self, mask: BoolArray | None) -> torch.Tensor:
         """(1, 1, S, S) float32, 0 or 1: a mask resized; what is too thin to survive keeps its fullest pixels."""
         size = self._network.image_size
-        given = torch.from_numpy(np.asarray(mask))[None, None].to(self._model.device, torch.float32)
+        given = upload(np.asarray(mask), self._model.device)[None, None].to(torch.float32)
         if given.shape[-2:] == (size, size):
             return given
         resized = F.interpolate(given, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
-        return (resized >= min(0.5, float(resized.max()))).to(torch.float32)
+        return (resized >= resized.max().clamp(max=0.5)).to(torch.float32)
 
     def _overflow(self, index: int) -> str:
         dtype = str(self._model.dtype).removeprefix("torch.")

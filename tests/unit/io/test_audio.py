@@ -242,6 +242,43 @@ def test_a_source_that_is_moved_meanwhile_keeps_its_sound(tmp_path: Path) -> Non
     assert beeps(tmp_path / "out.mp4") == pytest.approx([0], abs=TOLERANCE)
 
 
+def joined(path: Path, *sounds: str | None) -> Path:
+    """Recordings of two seconds, one behind the other, as a transport stream."""
+    parts = [make_clip(path.parent / f"part{i}.ts", frames=50, audio=sound) for i, sound in enumerate(sounds)]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_that_begins_late_is_kept(tmp_path: Path, suffix: str) -> None:
+    source = joined(tmp_path / "late.ts", None, "aac")
+    with open_clip(source) as clip:
+        pictures, info = list(clip), clip.info
+    writer = VideoWriter(tmp_path / f"out{suffix}", clip=info, kind="color")
+    for picture in pictures:
+        writer.write(picture)
+    writer.finish()
+    assert len(Written(tmp_path / f"out{suffix}").seconds) == 100
+    assert writer.notes == []
+    first, second = beeps(tmp_path / f"out{suffix}")
+    assert second - first == pytest.approx(1, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_that_changes_its_codec_costs_no_picture(tmp_path: Path, suffix: str) -> None:
+    source = joined(tmp_path / "changes.ts", "aac", "ac3")
+    with open_clip(source) as clip:
+        pictures, info = list(clip), clip.info
+    writer = VideoWriter(tmp_path / f"out{suffix}", clip=info, kind="color")
+    for picture in pictures:
+        writer.write(picture)
+    writer.finish()
+    assert len(Written(tmp_path / f"out{suffix}").seconds) == 100
+    assert len(writer.notes) == 1
+    assert writer.notes[0].startswith("sound that the container can't take was left out")
+    assert len(beeps(tmp_path / f"out{suffix}")) == 2
+
+
 def test_onset_tells_silence_from_sound() -> None:
     assert onset(np.r_[np.zeros(480), np.ones(10)], 48000) == pytest.approx(0.01)
     assert np.isnan(onset(np.zeros(10), 48000))

@@ -323,7 +323,7 @@ def test_the_twins_of_other_devices_give_what_those_of_cpus_give(monkeypatch):
     ]
     torch.manual_seed(0)
     side = nets[0].image_size
-    pixels, prompted = torch.randn(1, 3, side, side), torch.tensor([True, True])
+    pixels, prompted = torch.randn(1, 3, side, side), [True, True]
     clicks = PointPrompts(torch.rand(2, 1, 2) * side, torch.ones(2, 1, dtype=torch.int32))
     made = []
     for net in nets:
