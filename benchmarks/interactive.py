@@ -34,8 +34,6 @@ WAYS = {
     "memory": PropagateOptions(seeds="memory"),
     "pinned": PropagateOptions(seeds="pinned"),
     "pinned, forget": PropagateOptions(seeds="pinned", forget=True),
-    "pinned, edit": PropagateOptions(seeds="pinned", edit=True),
-    "forget, edit": PropagateOptions(seeds="pinned", forget=True, edit=True),
 }
 DISTANCES = (0, 1, 5, 11, 20)
 ROUNDS = (1, 2, 3, 5, 8)

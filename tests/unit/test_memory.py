@@ -22,7 +22,5 @@ def test_other_errors_are_none():
 
 
 def test_memory_that_is_used_counts():
-    before = peak_memory_mb()
-    block = np.ones(25_000_000)
-    assert peak_memory_mb() >= before or block.sum() > 0
-    assert peak_memory_mb() > 200
+    block = np.ones(50_000_000)
+    assert peak_memory_mb() > block.nbytes / 1e6

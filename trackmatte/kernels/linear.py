@@ -174,7 +174,7 @@ class Feedforward(nn.Module):
         """Args: x: (..., C), may be `onto`. onto: (..., C) float32, contiguous, changed in place. Returns: `onto`."""
         if onto.device.type != "cpu":
             return onto.add_(self._second(self._first(self._norm(x))))
-        pieces = torch.split(onto.view(-1, onto.shape[-1]), PIECE)
+        pieces = torch.split(x.flatten(0, -2), PIECE), torch.split(onto.view(-1, onto.shape[-1]), PIECE)
         for piece, place in zip(*pieces, strict=True):
             place += self._second(self._first(self._norm(piece)))
         return onto

@@ -163,10 +163,3 @@ def _separate(masks: Sequence[BoolArray], large: Sequence[Float32Array], top: Fl
         mask &= plane == top
         mask &= free
         free &= ~mask
-
-
-def part_at(mask: BoolArray, x: int, y: int) -> BoolArray:
-    """The connected part of a mask (h, w) that holds a pixel; empty where the pixel is not in the mask."""
-    _, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=4)
-    found: BoolArray = (labels == labels[y, x]) & mask
-    return found if mask[y, x] else np.zeros_like(mask)

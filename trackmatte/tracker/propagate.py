@@ -24,12 +24,11 @@ from trackmatte.tracker.memory import MemoryBank, Reading
 from trackmatte.tracker.model import Model
 from trackmatte.tracker.network import Decoded, ImageFeatures, PointPrompts
 from trackmatte.tracker.objects import ObjectTable
-from trackmatte.tracker.postprocess import MaskMaker, Overlap, SentMasks, fill_holes, part_at
+from trackmatte.tracker.postprocess import MaskMaker, Overlap, SentMasks, fill_holes
 from trackmatte.tracker.prompts import ObjectPrompt, gather
 from trackmatte.types import BoolArray, Float32Array, Frame, ObjectMasks, Prompt
 
 Seeds = Literal["pinned", "memory", "ahead"]
-_MOST_TAKEN = 0.4  # of a mask, by one click; more is what the network took for the object itself
 _SAM2_SIZE = 1024  # of the picture that SAM 2's networks see, whose masks are a quarter as large
 
 
@@ -44,8 +43,6 @@ class PropagateOptions:
             predictor, where prompts are declared before propagation).
         forget: a later prompt makes the object forget what was tracked shortly before it (the predictor's
             `clear_non_cond_mem_around_input`).
-        edit: a click on a tracked frame adds to the mask, or takes from it, what it means without memory; else the
-            network decodes it in the light of memory and of the mask, as the predictor does.
         overlap: `exclusive` gives each pixel to one object at most; `allow` lets masks overlap.
         fill_hole_area: holes of at most so many pixels of a mask of 256 x 256, which SAM 2 has, are filled; of a
             smaller network's mask so many fewer, for the same share of the picture. 0 for none.
@@ -56,7 +53,6 @@ class PropagateOptions:
 
     seeds: Seeds = "pinned"
     forget: bool = False
-    edit: bool = False
     overlap: Overlap = "exclusive"
     fill_hole_area: int = 8
     clip_frames: int | None = None
@@ -259,10 +255,7 @@ class Propagator:
         attended = self._network.attend_memory(image, memories)
         tracked = self._network.decode_masks(image, attended)
         parts = _apart(places, tracked)
-        edited = self._edit(image, places, tracked, prompts) if self._options.edit else {}
-        parts |= edited
-        waiting = [place for place in places if place in prompts and place not in edited]
-        for corrected in _by_clicks(waiting, prompts):
+        for corrected in _by_clicks([place for place in places if place in prompts], prompts):
             those = [places.index(place) for place in corrected]
             previous = fill_holes(torch.stack([tracked.logits[i] for i in those]), self._hole_area)
             clicks = self._clicks([prompts[place] for place in corrected])
@@ -270,37 +263,6 @@ class Propagator:
             better = self._network.decode_masks(image, their, prompts=clicks, previous=previous)
             parts |= _apart(corrected, better)
         return parts
-
-    def _edit(
-        self, image: ImageFeatures, places: list[int], tracked: Decoded, prompts: dict[int, ObjectPrompt]
-    ) -> dict[int, Decoded]:
-        """Corrects tracked masks by what each click means alone; objects for which that says nothing are left out."""
-        masks = {}
-        for i, place in enumerate(places):
-            if place in prompts and set(prompts[place].labels) <= {0, 1}:
-                mask = fill_holes(tracked.logits[i : i + 1], self._hole_area)[0, 0] > 0
-                edited = self._edited(image, mask.cpu().numpy(), prompts[place])
-                if edited is not None:
-                    masks[place] = edited
-        if not masks:
-            return {}
-        squares = [self._square_mask(mask) for mask in masks.values()]
-        return _apart(list(masks), self._network.adopt_masks(image, torch.cat(squares)))
-
-    def _edited(self, image: ImageFeatures, mask: BoolArray, prompt: ObjectPrompt) -> BoolArray | None:
-        """(h, w) bool: a mask with what each click alone means added or taken away; None where that is nothing."""
-        alone = self._network.attend_memory(image, None)
-        clicks = self._clicks([prompt])
-        scale = mask.shape[0] / self._network.image_size
-        for i, label in enumerate(prompt.labels):
-            click = PointPrompts(clicks.coordinates[:, i : i + 1], torch.ones_like(clicks.labels[:, i : i + 1]))
-            meant = (self._network.decode_masks(image, alone, prompts=click).logits[0, 0] > 0).cpu().numpy()
-            x, y = (min(int(value * scale), mask.shape[0] - 1) for value in clicks.coordinates[0, i].tolist())
-            part = part_at(meant & (~mask if label else mask), x, y)
-            if not part.any() or (not label and part.sum() > _MOST_TAKEN * mask.sum()):
-                return None
-            mask = mask | part if label else mask & ~part
-        return mask
 
     def _remember(
         self, image: ImageFeatures, index: int, prediction: Prediction, prompts: dict[int, ObjectPrompt]

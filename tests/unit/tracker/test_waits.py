@@ -45,7 +45,7 @@ def test_a_frame_is_waited_for_once(version, mode):
     for frame in frames(9):
         seen = followed(tracker, frame, prompts.get(frame.index, ()))
         assert dict(seen.waits) == {MASKS: 1}
-    assert seen.uploads < 8
+    assert seen.uploads < 16, "a few for each group of objects that are read together"
 
 
 WAITS = {
