@@ -5,6 +5,7 @@ Only what a command needs is imported, inside it: `--help` answers without torch
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -420,10 +421,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = cli.main(arguments or ["--help"], prog_name="trackmatte", standalone_mode=False, obj=arguments)
     except _Terminated as end:
-        click.echo(f"trackmatte: terminated; {_left_behind(end)}", err=True)
+        _complain(f"terminated; {_left_behind(end)}")
         code = end.code
     except (click.exceptions.Abort, KeyboardInterrupt) as end:
-        click.echo(f"trackmatte: interrupted; {_left_behind(end)}", err=True)
+        _complain(f"interrupted; {_left_behind(end)}")
         code = 130
     except BrokenPipeError:  # whoever reads stdout has gone; nothing more can be said there
         code = 1
@@ -492,6 +493,12 @@ def _told(error: Exception) -> Exception:
     return error
 
 
+def _complain(message: str) -> None:
+    """One line on stderr, which is dropped where it can't be printed."""
+    with contextlib.suppress(OSError):
+        click.echo(f"trackmatte: {message}", err=True)
+
+
 def _report(error: Exception) -> int:
     """Says in one line what is wrong; returns the exit code."""
     if isinstance(error, click.ClickException):
@@ -500,5 +507,5 @@ def _report(error: Exception) -> int:
         message = str(error)
     else:
         message = f"unexpected {type(error).__name__}: {error}; run again with --debug and report what it shows"
-    click.echo(f"trackmatte: {printable(' '.join(message.split()))}", err=True)
+    _complain(printable(" ".join(message.split())))
     return error.exit_code if isinstance(error, TrackmatteError | click.ClickException) else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -54,8 +55,9 @@ class Progress:
 
 
 def warn(message: str) -> None:
-    """One line on stderr."""
-    click.echo(f"trackmatte: warning: {printable(message)}", err=True)
+    """One line on stderr, which is dropped where it can't be printed."""
+    with contextlib.suppress(OSError):
+        click.echo(f"trackmatte: warning: {printable(message)}", err=True)
 
 
 def _say(line: str) -> None:

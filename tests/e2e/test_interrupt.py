@@ -71,6 +71,18 @@ def test_a_complete_run_is_one_whatever_becomes_of_its_summary(tmp_path, closed)
     assert probe(clip).frames == probe(tmp_path / "m.mp4").frames
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_what_can_not_be_said_on_stderr_changes_no_exit_code(tmp_path):
+    make_clip(tmp_path / "clip.mkv", frames=3, stream_tags={"timecode": "none"})
+    command = (
+        f"{sys.executable} -m trackmatte track clip.mkv --box 10,10,40,40 --render blur r.mov >/dev/full 2>/dev/full"
+    )
+    assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "r.mov").exists()
+    command = f"{sys.executable} -m trackmatte track clip.mkv --matte m.mp4 2>/dev/full"
+    assert subprocess.run(command, shell=True, cwd=tmp_path, check=False).returncode == 2
+
+
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="needs a pipe of a known size")
 def test_a_signal_after_the_outputs_are_written_says_that_they_are(tmp_path):
     make_clip(tmp_path / "clip.mp4", frames=3)

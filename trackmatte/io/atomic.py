@@ -117,6 +117,9 @@ class PendingOutput:
             raise UsageError(f"the output {self.path} is the clip itself; give it another name")
         if self.path.is_symlink():
             raise OutputError(f"can't write {self.path}: it is a link that leads back to itself; choose another name")
+        here, real = os.path.realpath("."), os.path.realpath(self.path)
+        if os.path.commonpath([here, real]) == real:
+            raise OutputError(f"can't write {self.path}: it is the working folder or holds it; choose another folder")
         if not self.path.parent.is_dir() and self.path.parent.exists():
             raise OutputError(f"can't write {self.path}: {self.path.parent} is a file; choose another folder")
         if self.path.is_dir():

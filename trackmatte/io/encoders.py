@@ -118,7 +118,6 @@ def choose_spec(
     suffix = check_suffix(path, kind)
     container = _CONTAINERS[suffix]
     candidates = _candidates(suffix, kind, odd=bool(width % 2 or height % 2), deep=deep)
-    side = min(width, height)
     fitting = [one for one in candidates if _fits(one[0], width, height)]
     if not fitting:
         columns, rows = max(_MOST[codec] for codec, _ in candidates)
@@ -127,7 +126,7 @@ def choose_spec(
             f"{_LARGER[kind]}"
         )
     codec, pixel_format = _first_available(fitting)
-    options = _encoder_options(codec, kind, side=side)
+    options = _encoder_options(codec, kind)
     extra = hdr.encoder_options(codec, metadata) if kind == "color" and pixel_format.endswith("10le") else {}
     for name, value in extra.items():
         options[name] = ":".join(filter(None, [options.get(name), value]))
@@ -176,7 +175,7 @@ def _first_available(candidates: list[tuple[str, str]]) -> tuple[str, str]:
     raise OutputError(f"FFmpeg's encoder {candidates[0][0]} is missing here; install the av package from its wheel")
 
 
-def _encoder_options(codec: str, kind: VideoKind, *, side: int) -> dict[str, str]:
+def _encoder_options(codec: str, kind: VideoKind) -> dict[str, str]:
     """Visually lossless at a speed that keeps up with tracking."""
     crf = str(_CRF[kind])
     return {
@@ -190,7 +189,6 @@ def _encoder_options(codec: str, kind: VideoKind, *, side: int) -> dict[str, str
             "coder": "1",
             "context": "0",
             "g": "1",
-            "slices": "4" if side >= 64 else "1",
             "slicecrc": "1",
         },
     }[codec]

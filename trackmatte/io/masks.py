@@ -100,6 +100,8 @@ def _shades(palette: UInt8Array, colors: int, used: npt.NDArray[Any]) -> Float32
     if rgb[:colors].tobytes() == davis_palette()[: 3 * colors] and colors > 2:
         return None
     shown = rgb[used] if len(used) > 2 else rgb[:colors]
+    if not len(shown):  # a palette without colours
+        return None
     order = shown.sum(axis=1, dtype=int)
     dark, bright = shown[order.argmin()].astype(float), shown[order.argmax()].astype(float)
     way = bright - dark

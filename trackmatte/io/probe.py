@@ -39,6 +39,7 @@ from trackmatte.types import AudioInfo, ClipInfo, ColorTags, Metadata
 _LISTED_BYTES = 64 << 20
 _LISTED_PACKETS = 1000
 _PRIMING = Fraction(1, 10)  # seconds of sound before 0 that only prime its decoder
+_FASTEST = 1000  # frames a second that an average may tell
 _FAR = 10  # seconds from which a clip's start is no start any more
 _INTERLACED = (2, 3, 4, 5)  # AVFieldOrder: TT, BB, TB, BT
 
@@ -85,6 +86,9 @@ def _describe(
     start = frame.pts if frame.pts is not None else stream.start_time or 0
     duration = _duration(container, stream, times, start)
     rate = _fraction(stream.average_rate or stream.guessed_rate or stream.base_rate)
+    guessed = _fraction(stream.guessed_rate)
+    if rate and rate > _FASTEST and guessed and guessed < rate:  # raw DV tells its ticks
+        rate = guessed
     if times.variable and times.frames and duration:
         rate = (times.frames / duration).limit_denominator(1_000_000)
     frames = times.frames

@@ -91,7 +91,11 @@ class SubtitleTrack:
         if not self._holding:
             return [written]
         ready, self._held = self._held, written
-        return [] if ready is None else [ready]
+        if ready is None:
+            return []
+        if ready.pts is not None and ready.duration is not None:
+            ready.duration = min(ready.duration, start - ready.pts)  # no two are shown at once there
+        return [ready]
 
     def flush(self, end: Fraction | None) -> list[Packet[Any]]:
         """The one that was held back, no longer than to `end`, in seconds of the output."""

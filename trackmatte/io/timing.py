@@ -19,7 +19,7 @@ from av.packet import Packet
 
 T = TypeVar("T")
 
-_LOOKAHEAD = 8  # frames that are compared where a time is in doubt
+_LOOKAHEAD = 16  # frames that are compared where a time is in doubt
 _DISCONTINUOUS = 0x0200  # AVFMT_TS_DISCONT: containers whose clock may jump
 _VP8_SHOWN = 0x10  # a bit of a packet's first byte (RFC 6386, 9.1)
 _BACK = Fraction(1, 10)  # seconds that decoding times of one stream may run back

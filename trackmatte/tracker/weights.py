@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from trackmatte.errors import ModelError
+from trackmatte.files import open_input
 from trackmatte.tracker.registry import HubFile, ModelSpec, cached_path, find_spec
 
 State = dict[str, torch.Tensor]
@@ -121,7 +122,7 @@ def _quiet_retries() -> Iterator[None]:
 
 
 def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_input(path) as file:
         start = file.read(512)
     text = start.lstrip().lower()
     if not start:
@@ -157,6 +158,8 @@ def _check_archive(path: Path) -> None:
 
 def _finite(state: State, path: Path) -> State:
     for name, tensor in state.items():
+        if tensor.is_meta:
+            raise ModelError(f"{path} is damaged: {name} has no data; get the weights again")
         if tensor.layout == torch.strided and tensor.nbytes > tensor.untyped_storage().nbytes():
             raise ModelError(f"{path} is damaged: {name} is larger than its data; get the weights again")
         if tensor.is_floating_point() and not tensor.isfinite().all():

@@ -367,6 +367,16 @@ def test_a_folder_inside_that_is_called_like_a_frame_is_not_removed(tmp_path):
         PendingOutput(tmp_path / "out", overwrite=True, folder=True)
 
 
+@pytest.mark.parametrize("name", [".", "..", "../.", "{here}"])
+def test_the_working_folder_is_no_output(tmp_path, monkeypatch, name):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with pytest.raises(OutputError, match="working folder"):
+        PendingOutput(name.format(here=tmp_path / "a" / "b"), overwrite=True, folder=True)
+    assert os.listdir(tmp_path) == ["a"]
+    assert os.listdir(tmp_path / "a" / "b") == []
+
+
 def test_a_pipe_is_no_output(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match="a pipe"):

@@ -398,6 +398,15 @@ def test_the_largest_pictures_are_written(tmp_path: Path, name: str, kind: Any) 
         assert [frame.width for frame in container.decode(video=0)] == [side]
 
 
+@pytest.mark.parametrize("size", [(6144, 3456), (640, 50), (50, 3000), (320, 50), (3, 200)])
+def test_lossless_alpha_takes_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    writer = VideoWriter(tmp_path / "a.mkv", clip=clip_info(size=size), kind="alpha")
+    writer.write(Frame(0, 0, Fraction(1, 25), np.full((size[1], size[0], 4), 7, np.uint8)))
+    writer.finish()
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [size]
+
+
 def test_an_output_that_exists_stays(tmp_path: Path, clip: ClipInfo) -> None:
     (tmp_path / "out.mp4").write_text("mine")
     with pytest.raises(OutputError, match="exists"):

@@ -119,6 +119,16 @@ def test_text_of_matroska_becomes_timed_text(tmp_path: Path) -> None:
     assert subtitles(tmp_path / "out.mp4") == TEXTS
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_subtitles_that_overlap_keep_their_starts(tmp_path: Path, suffix: str) -> None:
+    texts = [(0.2 + 0.4 * i, 1.0 + 0.4 * i, f"line {i}") for i in range(7)]
+    source = make_clip(tmp_path / "clip.mkv", frames=100, subtitles=texts)
+    write(source, tmp_path / f"out{suffix}")
+    found = subtitles(tmp_path / f"out{suffix}")
+    assert [(start, text) for start, _, text in found] == [(round(start, 2), text) for start, _, text in texts]
+    assert [end for _, end, _ in found[:-1]] == [round(start, 2) for start, _, _ in texts[1:]]
+
+
 def test_subtitles_alone_are_read_by_time(tmp_path: Path) -> None:
     source = make_clip(tmp_path / "clip.mkv", frames=100, subtitles=TEXTS)
     write(source, tmp_path / "out.mkv", last=50)

@@ -261,3 +261,16 @@ def test_keys_that_are_no_names_are_refused(tmp_path, key):
     torch.save({"b": torch.zeros(1), key: torch.zeros(1)}, tmp_path / "a.pt")
     with pytest.raises(ModelError, match=r"no name of a tensor"):
         read_state(tmp_path / "a.pt")
+
+
+def test_a_tensor_without_data_is_told(tmp_path):
+    torch.save({"model": {"a": torch.zeros(3, dtype=torch.int64, device="meta")}}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="a has no data"):
+        load_model("nano", checkpoint=tmp_path / "w.pt", device="cpu")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "w.pt")
+    with pytest.raises(ModelError, match="a pipe or a device"):
+        load_model("nano", checkpoint=tmp_path / "w.pt", device="cpu")
